@@ -1,0 +1,70 @@
+"""Names of new sessions, and the guard against launching twice with one press too many."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import unicodedata
+from collections.abc import Collection
+
+#: Longest name of a named server in JupyterHub 6, which may have neither ``--`` nor a hyphen at an end.
+MAX_NAME = 30
+_SUFFIX = 4
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def make_server_name(service_id: str, taken: Collection[str]) -> str:
+    """Return a free and valid server name that begins with the service's.
+
+    Examples
+    --------
+    >>> make_server_name("Jupyter_Python", ())  # doctest: +SKIP
+    'jupyter-python-x7k2'
+    """
+    ascii_id = unicodedata.normalize("NFKD", service_id).encode("ascii", "ignore").decode().lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", ascii_id).strip("-")
+    if not stem[:1].isalpha():
+        stem = f"session-{stem}"
+    stem = stem[: MAX_NAME - _SUFFIX - 1].strip("-")
+    while True:
+        name = f"{stem}-{''.join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))}"
+        if name not in taken:
+            return name
+
+
+class RecentLaunches:
+    """Remembers which session a form launched, so that the same form posted again leads to it.
+
+    Parameters
+    ----------
+    life
+        Seconds that a launch is remembered.
+    """
+
+    def __init__(self, life: float = 600.0) -> None:
+        self._life = life
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def claim(self, user: str, form: str, server_name: str) -> str | None:
+        """Note that `form` (a random identifier in the page) launches `server_name`; None if it is the first time.
+
+        Otherwise return the name of the session that it launched.
+        """
+        now = time.monotonic()
+        self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
+        if not form:
+            return None
+        known = self._known.get((user, form))
+        if known is None:
+            self._known[(user, form)] = (now + self._life, server_name)
+        return known[1] if known else None
+
+    def find(self, user: str, form: str) -> str | None:
+        """Return the session that `form` launched."""
+        known = self._known.get((user, form))
+        return known[1] if known and known[0] > time.monotonic() else None
+
+    def release(self, user: str, form: str) -> None:
+        """Forget a launch that failed: the form may be posted again."""
+        self._known.pop((user, form), None)
