@@ -56,7 +56,7 @@ class DatalabAuthenticatorMixin(Authenticator):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._refreshes: dict[str, asyncio.Future[Any]] = {}
+        self._refreshes: dict[str, asyncio.Task[Any]] = {}
         self._refreshed_at: dict[str, float] = {}
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
@@ -100,26 +100,18 @@ class DatalabAuthenticatorMixin(Authenticator):  # type: ignore[misc]
             return bool(await asyncio.shield(running))
         if time.monotonic() - self._refreshed_at.get(name, float("-inf")) < _SHARED_FOR:
             return True
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._refreshes[name] = future
-        try:
-            result = await self._refresh_and_save(user, handler, **kwargs)
-        except BaseException as error:
-            future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-            future.exception()  # the waiters, if any, get it; without one it must not be reported as never retrieved
-            raise
-        else:
-            future.set_result(result)
-            if result:
-                self._refreshed_at[name] = time.monotonic()
-            return result
-        finally:
-            del self._refreshes[name]
+        # A task of its own: a first caller who goes away must not end it for the others.
+        running = asyncio.create_task(self._refresh_and_save(user, handler, **kwargs))
+        self._refreshes[name] = running
+        running.add_done_callback(lambda _: self._refreshes.pop(name))
+        return await asyncio.shield(running)
 
     async def _refresh_and_save(self, user: Any, handler: Any, **kwargs: Any) -> Any:
         result = await maybe_future(super().refresh_user(user, handler, **kwargs))
         if isinstance(result, dict) and self.enable_auth_state and result.get("auth_state"):
             await user.save_auth_state(result["auth_state"])
+        if result:
+            self._refreshed_at[user.name] = time.monotonic()
         return result
 
 
