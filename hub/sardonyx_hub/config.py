@@ -326,6 +326,7 @@ def configure_embedded(c: Config, settings: EmbeddedSettings) -> Datalab:
     spawner = c.LocalDatalabSpawner
     spawner.home = str(settings.home)
     spawner.environments = {name: str(path) for name, path in settings.environments.items()}
+    spawner.program_folders = [str(settings.mc_directory)] if settings.mc_directory else []
     spawner.ca_file = str(settings.ca_file)
     spawner.credentials_url = f"{settings.hub_url}/hub/api/datalab/v1/credentials"
     c.JupyterHub.authenticator_class = EmbeddedAuthenticator

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, url_path_join
-from traitlets import Dict, Enum, Float, Integer, List, Unicode, default
 
 from . import local_environment as environments
 from . import local_process as processes
@@ -25,7 +23,7 @@ from .limits import Limits, Wanted, group_name, prepare
 from .local_environment import Layout
 from .local_files import SessionFolders, UnsafeNameError, server_folder
 from .local_process import Identity, Runner, RunnerError
-from .mixin import DatalabSpawnerMixin
+from .local_settings import LocalSettings
 from .sandbox import Isolation, find_isolation
 
 T = TypeVar("T")
@@ -38,185 +36,12 @@ _LOG_BYTES = 10_000_000
 _told: set[str] = set()
 
 
-class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
+class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
     """Runs each session as processes of this machine that outlive the hub.
 
     A runner holds the session's processes together; hub and runner share nothing but signals and files below
     `home`.
     """
-
-    home = Unicode(
-        config=True,
-        help="""
-        Folder of the datalab's data on this machine (SARDONYX_HOME): disks, run directories and logs of
-        sessions.
-
-        Example::
-
-            c.LocalDatalabSpawner.home = "/srv/sardonyx"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    @default("home")
-    def _default_home(self) -> str:
-        return str(Path(os.environ.get("SARDONYX_HOME", ".sardonyx")).absolute())
-
-    isolation = Enum(
-        ("auto", "bubblewrap", "none"),
-        "auto",
-        config=True,
-        help="""
-        Whether sessions are shut in: `bubblewrap` refuses to start any where that is not possible, `auto`
-        starts them without and says so in the form and in the log, `none` never shuts them in.
-
-        Example::
-
-            c.LocalDatalabSpawner.isolation = "bubblewrap"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    environments = Dict(
-        key_trait=Unicode(),
-        value_trait=Unicode(),
-        config=True,
-        help="""
-        Name of a session environment -> its virtual environment. Services name theirs in `local.environment`.
-
-        Sessions read it and cannot change it. It has to hold `jupyterhub` and what the services' commands
-        need.
-
-        Example::
-
-            c.LocalDatalabSpawner.environments = {"jupyter-python":
-            "/srv/sardonyx/environments/jupyter-python"}
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    session_package = Unicode(
-        config=True,
-        help="""
-        Folder that the Python package `sardonyx_session` can be imported from; default: where it is
-        installed.
-
-        Example::
-
-            c.LocalDatalabSpawner.session_package = "/srv/sardonyx/session"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    @default("session_package")
-    def _default_session_package(self) -> str:
-        return environments.find_session_package()
-
-    agent_python = Unicode(
-        sys.executable,
-        config=True,
-        help="""
-        Python that runs the agents of sessions; default: the hub's.
-
-        Example::
-
-            c.LocalDatalabSpawner.agent_python = "/usr/bin/python3"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    ca_file = Unicode(
-        "",
-        config=True,
-        help="""
-        File of certificate authorities (PEM) that sessions trust besides those of the machine; empty: none.
-
-        Example::
-
-            c.LocalDatalabSpawner.ca_file = "/srv/sardonyx/ca/ca.pem"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    credentials_url = Unicode(
-        "",
-        config=True,
-        help="""
-        Where agents ask for credentials; empty: the hub's own API, as sessions reach it.
-
-        Example::
-
-            c.LocalDatalabSpawner.credentials_url = "http://127.0.0.1:8081/hub/api/datalab/v1/credentials"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    readable_paths = List(
-        Unicode(),
-        config=True,
-        help="""
-        Files and folders of this machine that all sessions can read besides the system's programs and
-        libraries.
-
-        Example::
-
-            c.LocalDatalabSpawner.readable_paths = ["/opt/conda", "/data/reference"]
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    pids_limit = Integer(
-        4096,
-        min=0,
-        config=True,
-        help="""
-        How many processes and threads a session may have, where control groups are available; 0 is without
-        limit.
-
-        Example::
-
-            c.LocalDatalabSpawner.pids_limit = 1024
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    cgroup_parent = Unicode(
-        "",
-        config=True,
-        help="""
-        Control group (version 2) below /sys/fs/cgroup that is delegated to the hub; empty: the hub's own.
-
-        Example::
-
-            c.LocalDatalabSpawner.cgroup_parent = "/system.slice/sardonyx-sessions.service"
-
-        .. versionadded:: 0.1
-        """,
-    )
-
-    stop_seconds = Float(
-        10.0,
-        min=0,
-        config=True,
-        help="""
-        Seconds that a session has to end by itself before it is killed.
-
-        Example::
-
-            c.LocalDatalabSpawner.stop_seconds = 30
-
-        .. versionadded:: 0.1
-        """,
-    )
 
     sessions_are_local = True
 
@@ -227,21 +52,7 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
         self._limits = Limits()
         super().__init__(*args, **kwargs)
 
-    @default("ip")
-    def _default_ip(self) -> str:
-        return "127.0.0.1"
-
-    @default("start_timeout")
-    def _default_start_timeout(self) -> int:
-        # The start includes the clone of a repository and the person's init script.
-        return 900
-
-    @default("env_keep")
-    def _default_env_keep(self) -> list[str]:
-        return list(environments.INHERITED)
-
-    # State
-    # -----------------------------------------------------------------------------------------------------------
+    # State ------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """Add what finds the session's processes again after a restart of the hub."""
@@ -275,8 +86,7 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
         self._runtime = ""
         self._limits = Limits()
 
-    # Isolation
-    # -------------------------------------------------------------------------------------------------------
+    # Isolation --------------------------------------------------------------------------------------------
 
     @property
     def isolated(self) -> bool:
@@ -305,8 +115,7 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
             )
         return found
 
-    # Start
-    # -----------------------------------------------------------------------------------------------------------
+    # Start ------------------------------------------------------------------------------------------------
 
     async def start(self) -> str:
         """Start the session and return its URL once its server listens.
@@ -423,7 +232,6 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
         if service is None or options is None:
             raise RuntimeError("the launch options were not resolved")
         package = Path(self.session_package)
-        language = self.messages.language
         hub = self.get_env()
         command = environments.server_command(
             layout, environment, service, as_root=not isolation.bwrap and environments.is_root()
@@ -437,21 +245,19 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
                 state=folders.state,
                 environment=environment,
                 package=package,
-                readable=self.readable_paths,
+                readable=[*self.readable_paths, *self.program_folders],
                 environ=hub,
             )
         else:
             arguments = list(command)
-        server = environments.server_environment(layout, environment, hub, service, options, language)
-        agent = environments.agent_environment(
+        server = environments.server_environment(
             layout,
-            folders.run,
-            package,
-            os.environ,
-            url=self.credentials_url or url_path_join(self.hub.api_url, "datalab/v1/credentials"),
-            token=self.api_token,
-            ca_file=self.ca_file,
-            language=language,
+            environment,
+            hub,
+            service,
+            options,
+            language=self.messages.language,
+            programs=self.program_folders,
         )
         mark = {processes.MARK: run_id}
         return {
@@ -464,11 +270,23 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
             "server": {"argv": arguments, "env": {**server, **mark}, "cwd": str(folders.disk)},
             "agent": {
                 "argv": [self.agent_python, "-m", "sardonyx_session", "agent"],
-                "env": {**agent, **mark},
+                "env": {**self._agent_environment(folders, layout), **mark},
                 "cwd": "/",
                 "umask": 0o077,
             },
         }
+
+    def _agent_environment(self, folders: SessionFolders, layout: Layout) -> dict[str, str]:
+        return environments.agent_environment(
+            layout,
+            folders.run,
+            Path(self.session_package),
+            os.environ,
+            url=self.credentials_url or url_path_join(self.hub.api_url, "datalab/v1/credentials"),
+            token=self.api_token,
+            ca_file=self.ca_file,
+            language=self.messages.language,
+        )
 
     async def _set_limits(self, run_id: str) -> Limits:
         self._limits.remove()
@@ -549,8 +367,7 @@ class LocalDatalabSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
         """Run what blocks outside the event loop, to its end even if whoever waits is cancelled."""
         return await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(function, *args)))
 
-    # Running
-    # ---------------------------------------------------------------------------------------------------------
+    # Running ----------------------------------------------------------------------------------------------
 
     async def poll(self) -> int | None:
         """Return ``None`` while the session runs or starts, else its exit code (0 if it never ran here)."""

@@ -30,6 +30,9 @@ from .service import Service
 
 #: Where a sandbox has the datalab's own programs.
 _INNER_TOOLS = "/opt/sardonyx"
+#: Read by every interactive bash (Debian's place for it), and where a session sees the machine's own.
+_SYSTEM_BASHRC = "/etc/bash.bashrc"
+_INNER_BASHRC = f"{_INNER_TOOLS}/bash.bashrc"
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 
 PROXY_VARIABLES = tuple(
@@ -105,7 +108,9 @@ def server_environment(
     hub: Mapping[str, str],
     service: Service,
     options: LaunchOptions,
+    *,
     language: str,
+    programs: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the variables that the session starts with; its credentials come later, from the run directory.
 
@@ -115,6 +120,8 @@ def server_environment(
         The shared virtual environment.
     hub
         What JupyterHub gives its servers (``Spawner.get_env()``), the operator's `environment` included.
+    programs
+        Folders at the end of ``PATH``.
     """
     overlay = f"{layout.home}/{OVERLAY}"
     found = {
@@ -131,13 +138,14 @@ def server_environment(
         "JUPYTERLAB_DIR": f"{environment}/share/jupyter/lab",
         "JUPYTER_RUNTIME_DIR": layout.runtime,
         **hub,
-        "PATH": f"{overlay}/bin:{environment}/bin:{_SYSTEM_PATH}",
+        "PATH": ":".join([f"{overlay}/bin", f"{environment}/bin", _SYSTEM_PATH, *programs]),
         "PYTHONPATH": layout.package,
         "HOME": layout.home,
         "USER": INNER_USER,
         "LOGNAME": INNER_USER,
         "SHELL": "/bin/bash",
         "SARDONYX_RUN": layout.run,
+        "SARDONYX_SYSTEM_BASHRC": _INNER_BASHRC,
     }
     return {name: value for name, value in found.items() if value}
 
@@ -216,10 +224,14 @@ def sandboxed(
     FileNotFoundError
         If the environment, or something that sessions should be able to read, is not there.
     """
-    tools = (
+    tools = [
         Mount(str(package / "sardonyx_session"), f"{_INNER_TOOLS}/lib/sardonyx_session"),
         Mount(str(_OVERLAY_PROGRAM), f"{_INNER_TOOLS}/overlay.py"),
-    )
+        # Ours reads the machine's own first: a person's ~/.bashrc may replace the prompt's hook, not this one.
+        Mount(str(package / "sardonyx_session/hooks/bash/bashrc"), _SYSTEM_BASHRC),
+    ]
+    if Path(_SYSTEM_BASHRC).exists():
+        tools.append(Mount(_SYSTEM_BASHRC, _INNER_BASHRC))
     authorities = [
         environ[name] for name in CA_VARIABLES if environ.get(name) and Path(environ[name]).exists()
     ]

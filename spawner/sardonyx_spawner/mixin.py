@@ -185,8 +185,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         self._resolved_for: str | None = None
         self.launch_progress = LaunchProgress()
 
-    # State
-    # -----------------------------------------------------------------------------------------------------------
+    # State ------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """Add service, options, grant and handle; all of them are free of secrets of the datalab's."""
@@ -223,8 +222,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         self.launch_progress.close()
         self._reset()
 
-    # Language
-    # --------------------------------------------------------------------------------------------------------
+    # Language ---------------------------------------------------------------------------------------------
 
     @property
     def messages(self) -> Messages:
@@ -238,8 +236,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
             )
         return Messages(launch_form.language_of(self.user))
 
-    # Form
-    # ------------------------------------------------------------------------------------------------------------
+    # Form -------------------------------------------------------------------------------------------------
 
     async def get_options_form(self) -> str:
         """Return the launch form, or the operator's own where `options_form` is set."""
@@ -288,8 +285,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
             return super().options_from_query(query_data)
         raise LinkNotLaunchedError
 
-    # Launch
-    # ----------------------------------------------------------------------------------------------------------
+    # Launch -----------------------------------------------------------------------------------------------
 
     async def get_catalogue(self) -> Catalogue:
         """Return the catalogue as it is now.
@@ -443,8 +439,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
                 self.log.warning("Not all of %s could be ended: %s", self._log_name, type(error).__name__)
         await maybe_future(super().run_post_stop_hook())
 
-    # Progress
-    # --------------------------------------------------------------------------------------------------------
+    # Progress ---------------------------------------------------------------------------------------------
 
     def report(self, step: str, state: str, message: str = "") -> None:
         """Tell whoever waits for the session about a step.

@@ -176,7 +176,7 @@ class Terminal:
         self.lines += 1
         end = f"{_END}-{self.lines}"
         self.panel.locator(".xterm-helper-textarea").focus()
-        self.page.keyboard.type("clear", delay=5)
+        self.page.keyboard.type("clear")
         self.page.keyboard.press("Enter")
         typed = f"{line}; echo {end[:4]}''{end[4:]}"
         self.page.keyboard.type(typed)

@@ -55,7 +55,7 @@ def test_rows_are_added_and_removed(form: Page) -> None:
         ["extraEnvVars[0].name", "KEPT"],
         ["extraEnvVars[0].value", "1"],
         ["extraEnvVars[2].name", "LAST"],
-        ["extraEnvVars[2].value", "a\r\nb"],
+        ["extraEnvVars[2].value", "a\nb"],
     ]
 
 

@@ -74,6 +74,8 @@ class Sessions:
     port: int = 0
     started: list[str] = field(default_factory=list)
     failure: Exception | None = None
+    #: Seconds that reading the catalogue takes: requests at once then meet in the middle.
+    delay: float = 0
 
 
 SESSIONS = Sessions()
@@ -83,6 +85,10 @@ class QuietSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
     """The datalab's mixin over a session that is nothing but an answering port."""
 
     running = False
+
+    async def get_catalogue(self) -> Any:
+        await asyncio.sleep(SESSIONS.delay)
+        return await super().get_catalogue()
 
     async def start(self) -> tuple[str, int]:
         SESSIONS.started.append(self.name)
@@ -223,10 +229,10 @@ async def alice(app: JupyterHub) -> AsyncIterator[Person]:
     async with signed_in(app, "alice") as client:
         person = Person("alice", app, client)
         SESSIONS.started.clear()
-        SESSIONS.failure = None
         yield person
         SESSIONS.failure = None
-        app.users.settings["named_server_limit_per_user"] = 2
+        SESSIONS.delay = 0
+        app.tornado_application.settings["named_server_limit_per_user"] = 2
         app.tornado_application.settings["allow_named_servers"] = True
         await person.clean()
 
@@ -574,16 +580,29 @@ class TestNamedSessions:
 
     async def test_pressed_twice_launches_once(self, alice: Person) -> None:
         page = await alice.open()
+        SESSIONS.delay = 0.1
         first, second = await asyncio.gather(alice.press(page), alice.press(page))
         await alice.settle()
         third = await alice.press(page)
         assert {one.headers["location"] for one in (first, second, third)} == {"/hub/spawn-pending/alice"}
         assert SESSIONS.started == [""]
 
+    async def test_pressed_twice_at_the_limit_launches_once(self, alice: Person) -> None:
+        alice.app.tornado_application.settings["named_server_limit_per_user"] = 1
+        await alice.press(await alice.open())
+        await alice.settle()
+        page = await alice.open()
+        SESSIONS.delay = 0.1
+        answers = await asyncio.gather(alice.press(page), alice.press(page))
+        await alice.settle()
+        assert len({one.headers["location"] for one in answers}) == 1
+        assert len(SESSIONS.started) == 2
+
     async def test_two_pages_at_once_make_two_sessions_within_the_limit(self, alice: Person) -> None:
         await alice.press(await alice.open())
         await alice.settle()
         pages = [await alice.open() for _ in range(3)]
+        SESSIONS.delay = 0.1
         answers = await asyncio.gather(*(alice.press(page) for page in pages))
         await alice.settle()
         assert sorted(one.status_code for one in answers) == [302, 302, 400]

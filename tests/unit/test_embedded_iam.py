@@ -48,7 +48,11 @@ def test_nothing_is_allowed_by_default_and_diffusion_not_by_the_role() -> None:
     ("bucket", "reading", "writing"),
     [
         (SharedBucket("b"), [None], []),
-        (SharedBucket("b", read=("alice", "bob")), [{"StringEquals": {"jwt:datalab_id": ["alice", "bob"]}}], []),
+        (
+            SharedBucket("b", read=("alice", "bob")),
+            [{"StringEquals": {"jwt:datalab_id": ["alice", "bob"]}}],
+            [],
+        ),
         (
             SharedBucket("b", read=("@stats",), write=("alice",)),
             [

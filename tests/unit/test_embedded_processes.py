@@ -40,7 +40,7 @@ def test_a_log_is_private_and_bounded(tmp_path: Path) -> None:
 
 def test_a_full_disk_does_not_end_a_part() -> None:
     log = BoundedLog(Path("/dev/full"))
-    log._file = open("/dev/full", "ab", buffering=0)
+    log._file = Path("/dev/full").open("ab", buffering=0)
     log.write(b"lost\n")
     log.close()
 
@@ -106,7 +106,10 @@ def test_it_dies_with_its_supervisor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("print('listen: address already in use'); raise SystemExit(3)", '(exit code 3): "listen: address already in use"'),
+        (
+            "print('listen: address already in use'); raise SystemExit(3)",
+            '(exit code 3): "listen: address already in use"',
+        ),
         ("print('error: the token is abc'); raise SystemExit(1)", "(exit code 1); see "),
         ("print('all is well'); raise SystemExit(1)", "(exit code 1); see "),
     ],

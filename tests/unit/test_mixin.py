@@ -88,8 +88,7 @@ def restarted(spawner: Any, catalogue: str = CATALOGUE) -> Any:
     return again
 
 
-# Options
-# -----------------------------------------------------------------------------------------------------------
+# Options --------------------------------------------------------------------------------------------------
 
 
 async def test_nothing_chosen_is_the_default_service_with_its_defaults() -> None:
@@ -165,8 +164,7 @@ async def test_limits_of_one_launch_do_not_stay_for_the_next() -> None:
     assert spawner.mem_limit == 512 << 20
 
 
-# Fresh and stored options
-# ------------------------------------------------------------------------------------------
+# Fresh and stored options ---------------------------------------------------------------------------------
 
 SMALLER = CATALOGUE.replace("max: 2Gi", "max: 1Gi").replace(
     "memory: {limit: {default: 1Gi", "memory: {limit: {default: 512Mi"
@@ -188,7 +186,7 @@ async def test_fresh_options_by_rest_are_strict_also_for_a_session_that_ran() ->
     await spawner.load_user_options()
     again = restarted(spawner, SMALLER)
     again.user_options = BIG
-    with pytest.raises(LaunchError, match="resources.limits.memory"):
+    with pytest.raises(LaunchError, match=r"resources\.limits\.memory"):
         await again.load_user_options()
 
 
@@ -205,12 +203,11 @@ async def test_a_form_is_strict_even_with_the_options_of_the_last_launch() -> No
     await spawner.load_user_options()
     again = restarted(spawner, SMALLER)
     form = {"service": ["lab"], "resources.limits.memory": ["2Gi"]}
-    with pytest.raises(LaunchError, match="resources.limits.memory"):
+    with pytest.raises(LaunchError, match=r"resources\.limits\.memory"):
         await again.run_options_from_form(form)
 
 
-# Form
-# --------------------------------------------------------------------------------------------------------------
+# Form -----------------------------------------------------------------------------------------------------
 
 
 async def test_what_was_posted_comes_back_with_the_problem_beside_it() -> None:
@@ -284,8 +281,7 @@ async def test_an_operators_own_form_stays_theirs() -> None:
     assert spawner.options_from_query({}) == {"mine": True}
 
 
-# Hooks
-# -------------------------------------------------------------------------------------------------------------
+# Hooks ----------------------------------------------------------------------------------------------------
 
 
 async def test_operators_hooks_run_after_ours() -> None:
@@ -311,14 +307,15 @@ async def test_operators_hooks_run_after_ours() -> None:
     assert spawner.bundle is None
 
 
-class SourceDown(Exception):
+class SourceDownError(Exception):
     """As the hub's: it has a sentence for the person."""
 
     message = "The Vault is sealed."
 
 
 @pytest.mark.parametrize(
-    ("error", "shown"), [(SourceDown(), "The Vault is sealed."), (ValueError("secret-value"), "Try again")]
+    ("error", "shown"),
+    [(SourceDownError(), "The Vault is sealed."), (ValueError("secret-value"), "Try again")],
 )
 async def test_a_bundle_that_cannot_be_made_stops_the_launch_with_the_reason(
     error: Exception, shown: str, caplog: pytest.LogCaptureFixture
@@ -358,8 +355,7 @@ async def test_handle_comes_from_the_hook_and_is_kept() -> None:
     assert again.get_state()["grant"] == spawner.grant
 
 
-# Catalogue
-# ---------------------------------------------------------------------------------------------------------
+# Catalogue ------------------------------------------------------------------------------------------------
 
 
 async def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path: Path) -> None:
@@ -387,8 +383,7 @@ async def test_without_configuration_there_is_a_catalogue() -> None:
     assert (await spawner.get_catalogue()).default.id == "jupyter-python"
 
 
-# Progress
-# ----------------------------------------------------------------------------------------------------------
+# Progress -------------------------------------------------------------------------------------------------
 
 
 async def test_every_viewer_sees_all_steps_in_order() -> None:

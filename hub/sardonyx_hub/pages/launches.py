@@ -46,24 +46,17 @@ class RecentLaunches:
         self._life = life
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def claim(self, user: str, form: str, server_name: str) -> str | None:
-        """Note that `form` (a random identifier in the page) launches `server_name`; None if it is the first time.
-
-        Otherwise return the name of the session that it launched.
-        """
-        now = time.monotonic()
-        self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
-        if not form:
-            return None
-        known = self._known.get((user, form))
-        if known is None:
-            self._known[(user, form)] = (now + self._life, server_name)
-        return known[1] if known else None
-
     def find(self, user: str, form: str) -> str | None:
-        """Return the session that `form` launched."""
+        """Return the session that `form` (a random identifier in the page) launched; None if it launched none."""
         known = self._known.get((user, form))
         return known[1] if known and known[0] > time.monotonic() else None
+
+    def note(self, user: str, form: str, server_name: str) -> None:
+        """Remember that `form` launches `server_name`."""
+        now = time.monotonic()
+        self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
+        if form:
+            self._known[(user, form)] = (now + self._life, server_name)
 
     def release(self, user: str, form: str) -> None:
         """Forget a launch that failed: the form may be posted again."""

@@ -121,6 +121,8 @@ class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
         """Check everything before anything is created, then start the session."""
         problems = _display_name_problems(posted.display_name)
         spawner = self._form_spawner(user, server_name)
+        if not spawner.active:
+            spawner.handler = self
         try:
             options = await maybe_future(spawner.run_options_from_form(posted.form_data))
         except Exception as error:
@@ -132,15 +134,16 @@ class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
             raise _Refused(problems)
         limit = await self.get_current_user_named_server_limit()
 
-        # No await from here until the record exists: two launches at once see each other.
+        # No await from here until the launch is noted and the record exists: two launches at once see each other.
+        earlier = _recent.find(user.name, posted.launch)
+        if earlier is not None:
+            self.redirect(self._get_pending_url(user, earlier))
+            return
         target = self._target(user, server_name, posted.service or "session")
         created = target not in user.orm_spawners
         if created and target:
             self._check_limit(user, limit)
-        earlier = _recent.claim(user.name, posted.launch, target)
-        if earlier is not None:
-            self.redirect(self._get_pending_url(user, earlier))
-            return
+        _recent.note(user.name, posted.launch, target)
         launched = user.get_or_create_spawner(target, posted.display_name or target, replace_failed=True)
         if posted.display_name and not created:
             launched.orm_spawner.display_name = posted.display_name
