@@ -13,7 +13,7 @@ test: ## every tier of tests that this machine can run; with CI=true all of them
 
 bench: ## launch and credential times, into bench-results/
 	@$(PYTHON) tools/bootstrap.py dev
-	@exec .venv/bin/python -m tests.bench
+	@exec .venv/bin/python tests/bench/run.py
 
 lint: ## ruff and mypy --strict
 	@$(PYTHON) tools/bootstrap.py dev

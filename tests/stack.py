@@ -24,6 +24,8 @@ from typing import Any
 import httpx
 import psutil
 
+from sardonyx_hub.embedded import launch
+
 PASSWORD = "correct horse battery staple"
 START_LIMIT = 180.0
 STOP_LIMIT = 60.0
@@ -106,8 +108,10 @@ class Stack:
 
     def spawn(self) -> None:
         """Start it without waiting."""
+        # tied to us: when the tests are killed, so is the supervisor, and its guard ends the rest
+        tied = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *self.command]
         self.process = subprocess.Popen(
-            self.command,
+            tied,
             env={**self.environment, _MARK: self.mark},
             cwd=self.home.parent,
             stdin=subprocess.DEVNULL,

@@ -28,7 +28,7 @@ CI = os.environ.get("CI", "").lower() == "true"
 PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest"]
 #: A tier that takes this many times its budget hangs, and is ended.
-PATIENCE = 3
+PATIENCE = 4
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def process(command: Sequence[str], log: IO[bytes] | None = None) -> Iterator[su
     try:
         yield child
     finally:
-        for number, wait in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):
+        # SIGINT first: pytest then ends what its fixtures started
+        for number, wait in ((signal.SIGINT, 60), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
             if child.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, number)

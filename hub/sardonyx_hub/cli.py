@@ -148,11 +148,12 @@ class RunApp(SardonyxCommand):
         [{"name": "shared", "read": ["*"], "write": ["*"]}],
         config=True,
         help="""
-        Buckets that several people use. `read` and `write` list handles, `@group`, or `*` for everybody signed in.
+        Buckets that several people use. `read` and `write` list handles, `@` and a group's handle
+        (`project-NAME`), or `*` for everyone.
 
         Example::
 
-            c.RunApp.shared_buckets = [{"name": "teaching", "read": ["*"], "write": ["@teachers"]}]
+            c.RunApp.shared_buckets = [{"name": "teaching", "read": ["*"], "write": ["@project-teachers"]}]
         """,
     )
     catalogue_file = Unicode(

@@ -245,6 +245,7 @@ def check_files(settings: EmbeddedSettings) -> Iterator[Finding]:
     patterns = (
         "demo-password",
         "proxy-token",
+        "supervisor-token",
         "jupyterhub-cookie-secret",
         "ca/*-key.pem",
         "s3/*.json",

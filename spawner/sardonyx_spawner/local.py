@@ -8,7 +8,9 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +34,16 @@ T = TypeVar("T")
 _LOOK_EVERY = 0.1
 _PORT_TRIES = 4
 _LOG_BYTES = 10_000_000
+#: Sessions that do not want to end hold a thread for many seconds each. Those of the event loop are few, and serve
+#: sign-ins: they are not used for that.
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="sardonyx-session")
 #: Said once a hub, not once a session.
 _told: set[str] = set()
+
+
+async def _blocking(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run what blocks in the sessions' own threads."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
 
 
 class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
@@ -101,7 +111,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         if self.isolation == "none":
             found = Isolation(reason="the configuration says so (isolation = none)")
         else:
-            found = await asyncio.to_thread(find_isolation)
+            found = await _blocking(find_isolation)
         if not found.bwrap and "isolation" not in _told:
             _told.add("isolation")
             self.log.warning(
@@ -175,7 +185,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         spec = self._spec(folders, environment, isolation, layout, run_id)
         self._say("start", "running")
         launching = asyncio.ensure_future(
-            asyncio.to_thread(processes.launch, spec, run_id, environments.inherited(os.environ))
+            _blocking(processes.launch, spec, run_id, environments.inherited(os.environ))
         )
         try:
             self._runner = await asyncio.shield(launching)
@@ -189,7 +199,10 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
             key = "launch.running" if "already runs" in str(error) else "launch.failed"
             text = self.messages.translate(key, **({"reason": str(error)} if key == "launch.failed" else {}))
             raise LaunchError(text, reason="runner", status_code=503) from None
-        return f"http://127.0.0.1:{self.port}" if await self._listens(folders) else None
+        if not await self._listens(folders):
+            return None
+        self._runner.confirm()
+        return f"http://127.0.0.1:{self.port}"
 
     async def _listens(self, folders: SessionFolders) -> bool:
         """Wait until the session listens (true) or somebody else does (false), and pass on what it tells."""
@@ -197,15 +210,15 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         if runner is None:
             raise RuntimeError("nothing was started")
         while True:
-            told, position = await asyncio.to_thread(folders.progress_from, position)
+            told, position = await _blocking(folders.progress_from, position)
             for line in told:
                 with suppress(ValueError):
                     self.report(**line)
-            state = await asyncio.to_thread(processes.port_state, self.port, runner)
+            state = await _blocking(processes.port_state, self.port, runner)
             if state == "ours":
                 return True
             if not runner.alive:
-                code, reason = await asyncio.to_thread(processes.exit_of, folders.state)
+                code, reason = await _blocking(processes.exit_of, folders.state)
                 self.log.error(
                     "%s ended while it started (%s, code %s), see %s",
                     self._log_name,
@@ -219,7 +232,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
                 params = {} if reason == "out-of-memory" else {"code": code}
                 raise LaunchError(self.messages.translate(key, **params), reason=reason, status_code=500)
             if state == "taken":
-                await asyncio.to_thread(processes.end, runner, grace=0, now=True)
+                await _blocking(processes.end, runner, grace=0, now=True)
                 return False
             await asyncio.sleep(_LOOK_EVERY)
 
@@ -262,6 +275,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         mark = {processes.MARK: run_id}
         return {
             "version": 1,
+            "confirm": True,
             "state_directory": str(folders.state),
             "log_file": str(folders.log),
             "log_bytes": _LOG_BYTES,
@@ -365,7 +379,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
     @staticmethod
     async def _in_thread(function: Callable[..., T], *args: Any) -> T:
         """Run what blocks outside the event loop, to its end even if whoever waits is cancelled."""
-        return await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(function, *args)))
+        return await asyncio.shield(asyncio.ensure_future(_blocking(function, *args)))
 
     # Running ----------------------------------------------------------------------------------------------
 
@@ -377,7 +391,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
             return 0
         if self._runner.alive:
             return None
-        code, _ = await asyncio.to_thread(processes.exit_of, (await self._folders()).state)
+        code, _ = await _blocking(processes.exit_of, (await self._folders()).state)
         await self._in_thread(self._end_all, await self._folders(), True)
         return code
 
@@ -396,4 +410,5 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         """Remove the session's disk, logs and everything else of it."""
         await maybe_future(super().delete_forever())
         folders = await self._folders()
+        await self._in_thread(self._end_left_behind, folders)
         await self._in_thread(folders.forget)

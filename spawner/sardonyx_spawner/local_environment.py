@@ -134,7 +134,8 @@ def server_environment(
         "SARDONYX_LANG": language,
         "VIRTUAL_ENV": overlay,
         "JUPYTER_PATH": f"{overlay}/share/jupyter:{environment}/share/jupyter",
-        "JUPYTER_CONFIG_PATH": f"{environment}/etc/jupyter",
+        # Ours asks nobody whether to fetch news from the internet.
+        "JUPYTER_CONFIG_PATH": f"{layout.package}/sardonyx_session/jupyter:{environment}/etc/jupyter",
         "JUPYTERLAB_DIR": f"{environment}/share/jupyter/lab",
         "JUPYTER_RUNTIME_DIR": layout.runtime,
         **hub,

@@ -7,11 +7,11 @@ in them is opened through a symbolic link, and nothing of the datalab's is kept 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -116,10 +116,11 @@ class SessionFolders:
     def forget(self) -> None:
         """Remove the disk and everything else of the session, for ever."""
         trash = self.home / "disks" / ".trash"
+        gone = trash / secrets.token_hex(8)
         if self.disk.exists() and not self.disk.is_symlink():
             make_private(trash, self.home)
             # Out of the way at once: a session of the same name starts on an empty disk while this one goes.
-            self.disk.rename(trash / secrets.token_hex(8))
+            self.disk.rename(gone)
         for folder in (self.run, self.state):
             remove_tree(folder)
         for log in (self.log, self.log.with_name(self.log.name + ".1")):
@@ -127,8 +128,10 @@ class SessionFolders:
         for folder in (self.disk.parent, self.run.parent, self.state.parent, self.log.parent):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        if trash.is_dir():
-            for left in trash.iterdir():
+        remove_tree(gone)
+        # What an earlier removal left (the hub was killed): another person's trouble is not this one's.
+        for left in trash.iterdir() if trash.is_dir() else ():
+            with contextlib.suppress(OSError):
                 remove_tree(left)
 
     def rename_to(self, other: SessionFolders) -> None:
@@ -157,7 +160,7 @@ class SessionFolders:
 
 def _progress_lines(lines: list[bytes]) -> Iterator[dict[str, str]]:
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(line)
             keys = ("step", "state", "message")
             if isinstance(found, dict) and all(isinstance(found.get(key), str) for key in keys):
@@ -196,23 +199,57 @@ def make_private(folder: Path, home: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and what is in it, never following a link; folders that their owner closed are
-    opened."""
+    """Remove a folder and what is in it, never following a link; folders that their owner closed are opened.
+
+    A session decides how deep its folders are: deeper than recursion, a path, or the descriptors of the hub reach.
+    So folders below are first moved up into `folder`, and no more than two are open at any time.
+    """
     if folder.is_symlink():
         folder.unlink()
         return
-    if folder.is_dir():
-        shutil.rmtree(folder, onerror=_open_and_retry)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        top = _open_folder(str(folder), None)
+        try:
+            _empty(top, top)
+        finally:
+            os.close(top)
+        folder.rmdir()
 
 
-def _open_and_retry(function: Any, path: str, error: Any) -> None:
-    if isinstance(error[1], FileNotFoundError):
-        return
-    parent = Path(path).parent
-    for closed in (parent, Path(path)):
-        if closed.is_dir() and not closed.is_symlink():
-            closed.chmod(0o700)
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path)
-    else:
-        Path(path).unlink(missing_ok=True)
+def _empty(folder: int, top: int) -> None:
+    """Remove what is in `folder`; the folders in it are moved to `top` and removed there."""
+    while names := _some_names(folder):
+        for name, is_folder in names:
+            with contextlib.suppress(FileNotFoundError):
+                if not is_folder:
+                    os.unlink(name, dir_fd=folder)
+                elif folder == top:
+                    inner = _open_folder(name, top)
+                    try:
+                        _empty(inner, top)
+                    finally:
+                        os.close(inner)
+                    os.rmdir(name, dir_fd=top)
+                else:
+                    # Opened first: who moves a folder has to be allowed to write to it.
+                    os.close(_open_folder(name, folder))
+                    os.rename(name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
+
+
+def _some_names(folder: int) -> list[tuple[str, bool]]:
+    """Return the first of the names in a folder, and which of them are folders."""
+    with os.scandir(folder) as entries:
+        return [
+            (entry.name, entry.is_dir(follow_symlinks=False)) for entry in itertools.islice(entries, 1000)
+        ]
+
+
+def _open_folder(name: str, parent: int | None) -> int:
+    """Open a folder that is no link, with mode 0700 whatever it had."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        itself = f"/proc/self/fd/{fd}"
+        os.chmod(itself, 0o700)  # noqa: PTH101  (a descriptor's name, not a path)
+        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)

@@ -85,6 +85,13 @@ class Runner:
             return self.process.poll() is None
         return self.identity.alive
 
+    def confirm(self) -> None:
+        """Tell it that the session is noted and goes on without this hub; a spec with ``confirm`` asks for that."""
+        pipe = self.process.stdin if self.process is not None else None
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(OSError), pipe:
+                pipe.write(b"noted\n")
+
 
 def boot_id() -> str:
     """Return what names this boot of the machine."""
@@ -133,6 +140,7 @@ def launch(spec: Mapping[str, Any], run_id: str, environ: Mapping[str, str]) -> 
     except BaseException:
         process.kill()
         process.wait()
+        _close(process)
         kill_marked(run_id)
         raise
     if identity is None:
@@ -145,8 +153,10 @@ def _hand_over(process: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> Non
         raise RunnerError("the runner has no pipes")
     with process.stdout as answers:
         try:
-            with process.stdin as pipe:
-                pipe.write(json.dumps(spec).encode())
+            process.stdin.write(json.dumps(spec).encode() + b"\n")
+            process.stdin.flush()
+            if not spec.get("confirm"):
+                process.stdin.close()
         except BrokenPipeError:
             raise RunnerError("the runner ended at once") from None
         ready, _, _ = select.select([answers], [], [], _START_SECONDS)
@@ -195,7 +205,15 @@ def end(runner: Runner, *, grace: float, now: bool = False) -> None:
     if runner.process is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             runner.process.wait(timeout=5)
+        _close(runner.process)
     kill_marked(runner.run_id)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe to a runner that has ended."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
 
 
 def kill_marked(run_id: str) -> None:

@@ -321,9 +321,20 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         raise LaunchError(self.messages.translate(key, **params), reason="service")
 
     async def _run_apply_user_options(self, user_options: Mapping[str, Any]) -> None:
-        await self.load_user_options()
+        try:
+            await self.load_user_options()
+        except LaunchError:
+            self._forget_refused()
+            raise
         if self.apply_user_options:
             await super()._run_apply_user_options(user_options)
+
+    def _forget_refused(self) -> None:
+        """Take options that were never good out of the database, where JupyterHub put them before they were
+        checked: a later launch with none would get them. JupyterHub commits when it cleans up."""
+        if self.orm_spawner is not None and _digest(self.user_options) != self._accepted:
+            self.user_options: dict[str, Any] = {}
+            self.orm_spawner.user_options = {}
 
     async def load_user_options(self) -> None:
         """Resolve ``user_options``: service, complete options, grant. Once a launch, whoever calls first.

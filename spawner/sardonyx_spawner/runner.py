@@ -11,7 +11,8 @@ line, because it holds tokens. It
 - at the end kills every descendant, removes the control groups, and leaves ``exit.json``.
 
 Once all is started it writes one line of JSON to standard output: ``{"started": true}`` or ``{"error":
-"..."}``.
+"..."}``. With ``confirm`` in the specification, standard input stays open until the hub has noted the session, which it
+says by one more line; if it ends without, the hub died, nobody knows of the session, and it is ended.
 """
 
 from __future__ import annotations
@@ -209,6 +210,7 @@ class Runner:
         self._agent_started = 0.0
         self._agent_pause = 1.0
         self._agent_due: float | None = None
+        self._confirmation = -1
         self._selector = selectors.DefaultSelector()
         self._output_read, self._output = os.pipe()
         self._wake_read, self._wake = os.pipe()
@@ -216,6 +218,12 @@ class Runner:
             os.set_blocking(end, False)
         self._selector.register(self._output_read, selectors.EVENT_READ)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
+
+    def await_confirmation(self, fd: int) -> None:
+        """End the session if `fd` ends without a word: a hub that dies before it notes a session never ends it."""
+        os.set_blocking(fd, False)
+        self._confirmation = fd
+        self._selector.register(fd, selectors.EVENT_READ)
 
     def lock(self) -> None:
         """Make sure that no other runner has this session.
@@ -298,6 +306,12 @@ class Runner:
             data = os.read(fd, 65536)
             if fd == self._output_read:
                 self.log.write(data)
+            elif fd == self._confirmation:
+                self._selector.unregister(fd)
+                os.close(fd)
+                if not data:
+                    self.log.say("the hub ended before it noted the session")
+                    self.stop(force=False)
 
     def _reaped(self) -> Iterator[tuple[int, int]]:
         while True:
@@ -413,7 +427,8 @@ def _answer(content: Mapping[str, Any]) -> None:
 
 def main() -> int:
     """Read the specification, run the session, return the server's exit code."""
-    spec = json.load(sys.stdin)
+    spec = json.loads(sys.stdin.readline())
+    confirmation = os.dup(0) if spec.get("confirm") else -1
     with contextlib.suppress(PermissionError):
         os.setsid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -425,6 +440,8 @@ def main() -> int:
         _answer({"error": str(error)})
         return 1
     _answer({"started": True})
+    if confirmation >= 0:
+        runner.await_confirmation(confirmation)
     return runner.run()
 
 

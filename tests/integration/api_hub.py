@@ -154,7 +154,8 @@ class PageSpawner(Spawner):
 
     async def start(self) -> tuple[str, int]:
         grant = self.user_options.get("grant", {})
-        self.grant = None if grant is None else {"session": f"s/{self.user.name}/{self.name}", **grant}
+        session = f"{self.user.name}/{self.name or 'default'}/0"
+        self.grant = None if grant is None else {"session": session, **grant}
         self.running = True
         return "127.0.0.1", self.page_port
 

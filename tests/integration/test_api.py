@@ -215,6 +215,21 @@ async def test_unknown_stopped_and_ungranted_sessions_are_404(lab: Lab, name: st
     assert lab.user("dave").spawners.keys() <= {"", "stopped", "ungranted"}
 
 
+async def test_the_session_of_whoever_had_the_name_before_gets_nothing_of_the_new_person(lab: Lab) -> None:
+    lab.datalab.handles.handle_for("erin", "first-person")
+    left = await lab.launch("erin", "left", s3="read-write", git_hosts=["*"])
+    async with lab.client(left.api_token) as client:
+        assert (await client.get("credentials")).json()["s3"]["bucket"] == "erin"
+        handle = lab.datalab.handles.handle_for("erin", "second-person")
+        assert handle != "erin"
+        answer = await client.get("credentials")
+    assert answer.status_code == 404
+    assert "before" in answer.json()["message"]
+    async with lab.client(lab.token("erin")) as client:
+        assert (await client.get("credentials?session=left")).status_code == 404
+        assert (await client.get("credentials")).json()["s3"]["bucket"] == handle
+
+
 async def test_a_token_ends_with_its_session(lab: Lab) -> None:
     spawner = await lab.launch("alice", "ending")
     token = spawner.api_token

@@ -577,6 +577,34 @@ async def test_a_session_that_the_hub_lost_is_ended_before_the_next(hub: Hub) ->
     await hub.stop(again)
 
 
+async def test_a_session_ends_with_a_hub_that_dies_before_it_noted_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sardonyx_spawner.local_process.Runner.confirm", lambda _: None)
+    spawner = await hub.launch("lena", service="quick")
+    pids = processes_of(spawner)
+    assert alive(pids) == pids
+    spawner._runner.process.stdin.close()  # what the kernel does when the hub is killed
+    async with asyncio.timeout(20):
+        while alive(pids):
+            await asyncio.sleep(0.1)
+    assert "before it noted" in (hub.home / "logs/lena/default.log").read_text()
+    await hub.stop(spawner)
+
+
+async def test_removing_a_session_ends_what_still_runs_of_it(hub: Hub) -> None:
+    lost = await hub.launch("mona", service="quick")
+    pids = processes_of(lost)
+    lost._runner.process = None
+    lost._runner = None
+    fresh = lost.user._new_spawner("")
+    fresh.handle = "mona"
+    await fresh.delete_forever()
+    assert alive(pids) == []
+    assert not hub.disk("mona").exists()
+    await hub.stop(lost)
+
+
 async def test_two_launches_at_once_make_one_session(hub: Hub) -> None:
     hub.user("kim")
     url = f"{hub.app.hub.url}api/users/kim/server"

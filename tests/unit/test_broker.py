@@ -562,6 +562,25 @@ async def test_waiting_for_a_thread_counts_toward_the_time_limit():
         await backend.run(lambda: 5, seconds=2)
 
 
+async def test_a_probe_whose_caller_went_away_does_not_keep_the_circuit_half_open():
+    backend = Backend("vault", "Vault", breaker=CircuitBreaker(failures=1, reset_seconds=0.05))
+
+    def hang() -> None:
+        time.sleep(0.2)
+        raise SourceError("vault", "timeout", "Vault did not answer in time.")
+
+    with pytest.raises(SourceError):
+        await backend.run(hang, seconds=2)
+    await asyncio.sleep(0.1)
+    with pytest.raises(TimeoutError):  # the launch form waits less long than the source's own time limit
+        async with asyncio.timeout(0.05):
+            await backend.run(hang, seconds=2)
+    await asyncio.sleep(0.3)
+    assert await backend.run(lambda: "back", seconds=1) == "back"
+    assert backend.breaker.state == "closed"
+    backend.close()
+
+
 # Breaker and cache --------------------------------------------------------------------------------
 
 

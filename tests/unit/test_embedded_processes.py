@@ -39,10 +39,10 @@ def test_a_log_is_private_and_bounded(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_does_not_end_a_part() -> None:
-    log = BoundedLog(Path("/dev/full"))
-    log._file = Path("/dev/full").open("ab", buffering=0)
-    log.write(b"lost\n")
-    log.close()
+    with Path("/dev/full").open("ab", buffering=0) as full:
+        log = BoundedLog(Path("/dev/full"))
+        log._file = full
+        log.write(b"lost\n")
 
 
 def test_output_goes_to_the_log(tmp_path: Path) -> None:

@@ -37,10 +37,9 @@ def test_taken_names_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_server_name("r", {"r-aaaa"}) == "r-bbbb"
 
 
-def test_a_form_is_remembered_for_its_person_and_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_is_remembered_for_its_person_and_its_time() -> None:
     now = [100.0]
-    monkeypatch.setattr("sardonyx_hub.pages.launches.time.monotonic", lambda: now[0])
-    recent = RecentLaunches(life=10)
+    recent = RecentLaunches(life=10, clock=lambda: now[0])
     recent.note("alice", "form", "")
     recent.note("alice", "", "x")
     assert recent.find("alice", "form") == ""
@@ -51,6 +50,19 @@ def test_a_form_is_remembered_for_its_person_and_its_time(monkeypatch: pytest.Mo
     recent.note("alice", "other", "x")
     recent.release("alice", "other")
     assert recent.find("alice", "other") is None
+
+
+def test_a_form_of_a_session_that_has_ended_launches_again() -> None:
+    now = [100.0]
+    running = {"mine"}
+    recent = RecentLaunches(clock=lambda: now[0])
+    recent.note("alice", "form", "mine")
+    now[0] += 300
+    assert recent.find("alice", "form", running.__contains__) == "mine"
+    running.clear()
+    assert recent.find("alice", "form", running.__contains__) is None
+    recent.note("alice", "form", "other")
+    assert recent.find("alice", "form", running.__contains__) == "other"  # noted, and about to start
 
 
 def test_assets_have_the_hash_of_their_content() -> None:

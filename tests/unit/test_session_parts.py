@@ -15,6 +15,8 @@ from sardonyx_session import commands, init
 from sardonyx_session.authorities import make_bundle, trusted_now
 from sardonyx_session.environment import static_environment
 from sardonyx_session.messages import MESSAGES, Messages
+from sardonyx_session.rundir import RunDirectory
+from sardonyx_session.state import State
 
 PACKAGE = Path(sardonyx_session.__file__).parent
 PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
@@ -163,3 +165,18 @@ def test_the_package_is_old_enough_and_alone(path: Path) -> None:
             names.append(node.module or "")
         for name in names:
             assert name.split(".")[0] in sys.stdlib_module_names | {"sardonyx_hook", "__future__"}, name
+
+
+def test_what_a_session_wrote_into_its_run_directory_does_not_end_the_agent(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path / "run"))
+    directory.replace(
+        {
+            "generation": b"3",
+            "document.json": b"[" * 100_000,
+            "env.nul": "3\0² A=1\0".encode() + b"9" * 5000 + b" B=1\0" + b"2 C=1\0",
+        }
+    )
+    assert directory.read_json("document.json") is None
+    state = State(directory, "/run", "/package")
+    state.restore(same_launch=True)
+    assert state.changed == {"A": 0, "B": 0, "C": 2}

@@ -45,6 +45,9 @@ class CredentialsHandler(DatalabHandler):
             grant = personal_grant(subject) if spawner is None else self.datalab.grant_for(spawner)
             if grant is None:
                 not_found("This session has no credentials.")
+            if spawner is not None and not grant.session.startswith(f"{subject.handle}/"):
+                # The name has passed to another person; whoever started the session holds its token still.
+                not_found("This session belongs to somebody who had this name before.")
         except ApiError as error:
             reason = "unknown-session" if error.status_code == 404 else error.extra.get("code", "forbidden")
             self.datalab.audit.refused(self.person, reason, session=session or "", request_id=self.request_id)

@@ -84,6 +84,11 @@ class Backend:
             else:
                 message = f"{self.label} is slow: the request waited {seconds:.3g} seconds for its turn."
             raise SourceError(self.source, "timeout", message) from None
+        except asyncio.CancelledError:
+            if started:
+                # Nobody learns what becomes of the call: a probe that is given up must not keep its place for ever.
+                self._settle(self.breaker.cancelled)
+            raise
 
     def close(self) -> None:
         """Take no further call; threads that run end by their own time limits."""

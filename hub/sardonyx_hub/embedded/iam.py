@@ -67,23 +67,22 @@ def iam_configuration(
         ],
         "policy": {"defaultEffect": "Deny", "storeType": "memory"},
         "policies": policies,
-        "roles": [
-            {
-                "roleName": ROLE,
-                "roleArn": ROLE_ARN,
-                "trustPolicy": {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Principal": {"Federated": PROVIDER},
-                            "Action": ["sts:AssumeRoleWithWebIdentity"],
-                        }
-                    ],
-                },
-                "attachedPolicies": [policy["name"] for policy in policies],
-            }
-        ],
+        "roles": [_role([policy["name"] for policy in policies])],
+    }
+
+
+def _role(policies: list[str]) -> dict[str, Any]:
+    """Return the role that whoever brings a token of the hub may take."""
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": PROVIDER},
+        "Action": ["sts:AssumeRoleWithWebIdentity"],
+    }
+    return {
+        "roleName": ROLE,
+        "roleArn": ROLE_ARN,
+        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+        "attachedPolicies": policies,
     }
 
 

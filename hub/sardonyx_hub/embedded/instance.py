@@ -83,6 +83,7 @@ class Instance:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if name != "SARDONYX_DEMO_PASSWORD"},
                 pass_fds=[reading],
                 # Out of reach of Ctrl-C; without the mark, which it would find in itself.
                 start_new_session=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from pathlib import Path
 
 import httpx
 
@@ -23,15 +24,19 @@ from sardonyx_hub.config import configure_embedded
 from sardonyx_hub.embedded.settings import EmbeddedSettings
 
 settings = EmbeddedSettings.load(Path({settings!r}))
-configure_embedded(get_config(), settings)  # noqa: F821
+c = get_config()  # noqa: F821
+configure_embedded(c, settings)
+token = settings.supervisor_token_file.read_text().strip()
+c.JupyterHub.services = [*c.JupyterHub.get("services", []), {{"name": "sardonyx-supervisor", "api_token": token}}]
+role = {{"name": "sardonyx-supervisor", "scopes": ["proxy"], "services": ["sardonyx-supervisor"]}}
+c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", []), role]
 if settings.config_file:
     load_subconfig(str(settings.config_file))  # noqa: F821
 '''
 
 
-def keep_proxy_token(settings: EmbeddedSettings) -> str:
-    """Return the token of the proxy's API, made at the first start and kept (0600)."""
-    path = settings.proxy_token_file
+def keep_token(path: Path) -> str:
+    """Return the token kept in `path` (0600), made at the first start."""
     try:
         token = path.read_text().strip()
     except OSError:
@@ -127,6 +132,7 @@ class Hub:
             If a file cannot be written.
         """
         settings = self._settings
+        keep_token(settings.supervisor_token_file)
         configuration = settings.home / "jupyterhub_config.py"
         write_private(configuration, _HUB_CONFIG.format(settings=str(settings.save())))
         self.process.command = [sys.executable, "-m", "jupyterhub", "-f", str(configuration)]
@@ -145,6 +151,20 @@ class Hub:
             return bool(answer.json().get("issuer") == self._settings.issuer_url)
         except (httpx.HTTPError, ValueError, AttributeError):
             return False
+
+    def restore_routes(self) -> bool:
+        """Ask it to tell a new proxy where everything is (else it does so every five minutes); return whether it did."""
+        token = keep_token(self._settings.supervisor_token_file)
+        try:
+            answer = httpx.post(
+                f"{self._settings.hub_url}/hub/api/proxy",
+                headers={"Authorization": f"token {token}"},
+                timeout=10,
+                trust_env=False,
+            )
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
 
     def stop(self) -> None:
         """End it and, before that, let it end the sessions."""

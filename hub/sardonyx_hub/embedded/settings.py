@@ -87,6 +87,11 @@ class EmbeddedSettings:
         return self.home / "proxy-token"
 
     @property
+    def supervisor_token_file(self) -> Path:
+        """Token by which the supervisor asks the hub to bring a new proxy's routes back (0600), and nothing else."""
+        return self.home / "supervisor-token"
+
+    @property
     def s3_endpoint_url(self) -> str:
         """S3 and STS as the hub reaches them (HTTP)."""
         return f"http://{LOOPBACK}:{self.ports.seaweedfs.s3}"

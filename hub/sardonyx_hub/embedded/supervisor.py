@@ -23,7 +23,7 @@ from sardonyx_hub.embedded.guard import VARIABLE
 from sardonyx_hub.embedded.instance import Instance
 from sardonyx_hub.embedded.openbao import OpenBao
 from sardonyx_hub.embedded.options import RunOptions, disk_full, free_bytes, keep_password
-from sardonyx_hub.embedded.parts import Hub, Proxy, keep_proxy_token
+from sardonyx_hub.embedded.parts import Hub, Proxy, keep_token
 from sardonyx_hub.embedded.ports import Ports, require_port
 from sardonyx_hub.embedded.processes import ManagedProcess, wait_until
 from sardonyx_hub.embedded.seaweedfs import MINIMUM_FREE_BYTES, SeaweedFS
@@ -90,6 +90,8 @@ class Supervisor:
         self._background: list[ManagedProcess] = []
         self._executor = ThreadPoolExecutor(8, thread_name_prefix="supervisor")
         self._bao: OpenBao | None = None
+        self._hub: Hub | None = None
+        self._routes_lost = False
         self._tending: Future[None] | None = None
         self._tended = 0.0
         self._low_space = False
@@ -139,7 +141,7 @@ class Supervisor:
         ]
         self._wait(waiting)
         self._wait([self._executor.submit(self._timed, "hub", begun, self._waiter(hub, HUB_TIMEOUT))])
-        self._bao = bao
+        self._bao, self._hub = bao, hub
         if options.build_mc:
             self._build_mc()
         self.say(f"Everything is up after {time.monotonic() - begun:.1f} s")
@@ -176,7 +178,7 @@ class Supervisor:
             VARIABLE: self._instance.identifier,
             "SARDONYX_DEMO_PASSWORD": None,
         }
-        token = keep_proxy_token(settings)
+        token = keep_token(settings.proxy_token_file)
         tls = CertificateAuthority(settings.home / "ca").issue("s3")
         seaweedfs = SeaweedFS(
             settings.home / "s3",
@@ -288,9 +290,11 @@ class Supervisor:
             part.launch()
         except (StartError, OSError) as error:
             self.say(f"{part.name}: could not be started again ({error})")
+        # A hub that starts looks after the routes itself; it does not notice a new proxy.
+        self._routes_lost |= isinstance(part, Proxy)
 
     def _tend(self) -> None:
-        """Unseal what was sealed and look at the disk; in a thread, every other second."""
+        """Unseal what was sealed, restore lost routes, look at the disk; in a thread, every other second."""
         if time.monotonic() - self._tended < 2:
             return
         self._tended = time.monotonic()
@@ -299,6 +303,8 @@ class Supervisor:
                 self.say("OpenBao: was sealed; it is unsealed again")
         except StartError as error:
             self.say(str(error))
+        if self._routes_lost and self._hub is not None and self._hub.restore_routes():
+            self._routes_lost = False
         low = free_bytes(self._instance.home) < MINIMUM_FREE_BYTES
         if low and not self._low_space:
             self.say(

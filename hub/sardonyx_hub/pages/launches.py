@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 #: Longest name of a named server in JupyterHub 6, which may have neither ``--`` nor a hyphen at an end.
 MAX_NAME = 30
@@ -33,6 +33,10 @@ def make_server_name(service_id: str, taken: Collection[str]) -> str:
             return name
 
 
+#: Seconds after which a launch that is not under way any more has ended, and is not just about to begin.
+_BEGINS_WITHIN = 10.0
+
+
 class RecentLaunches:
     """Remembers which session a form launched, so that the same form posted again leads to it.
 
@@ -40,23 +44,37 @@ class RecentLaunches:
     ----------
     life
         Seconds that a launch is remembered.
+    clock
+        Seconds that only grow.
     """
 
-    def __init__(self, life: float = 600.0) -> None:
+    def __init__(self, life: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._life = life
+        self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def find(self, user: str, form: str) -> str | None:
-        """Return the session that `form` (a random identifier in the page) launched; None if it launched none."""
-        known = self._known.get((user, form))
-        return known[1] if known and known[0] > time.monotonic() else None
+    def find(self, user: str, form: str, runs: Callable[[str], bool] = lambda _: True) -> str | None:
+        """Return the session that `form` (a random identifier in the page) launched; None if it launched none.
+
+        Parameters
+        ----------
+        runs
+            Whether a session runs or starts. One that has ended since is forgotten: who goes back to the form and
+            posts it again wants another one.
+        """
+        launched, name = self._known.get((user, form), (float("-inf"), ""))
+        age = self._clock() - launched
+        if age < self._life and (age < _BEGINS_WITHIN or runs(name)):
+            return name
+        self.release(user, form)
+        return None
 
     def note(self, user: str, form: str, server_name: str) -> None:
         """Remember that `form` launches `server_name`."""
-        now = time.monotonic()
-        self._known = {key: entry for key, entry in self._known.items() if entry[0] > now}
+        now = self._clock()
+        self._known = {key: entry for key, entry in self._known.items() if now - entry[0] < self._life}
         if form:
-            self._known[(user, form)] = (now + self._life, server_name)
+            self._known[(user, form)] = (now, server_name)
 
     def release(self, user: str, form: str) -> None:
         """Forget a launch that failed: the form may be posted again."""

@@ -103,7 +103,7 @@ class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
         if server_name:
             await self._check_named_server_request(user, server_name, server_name, check_limit=False)
         posted = self._posted()
-        launched = _recent.find(user.name, posted.launch)
+        launched = self._launched_before(user, posted)
         if launched is not None:
             self.redirect(self._get_pending_url(user, launched))
             return
@@ -135,7 +135,7 @@ class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
         limit = await self.get_current_user_named_server_limit()
 
         # No await from here until the launch is noted and the record exists: two launches at once see each other.
-        earlier = _recent.find(user.name, posted.launch)
+        earlier = self._launched_before(user, posted)
         if earlier is not None:
             self.redirect(self._get_pending_url(user, earlier))
             return
@@ -157,6 +157,15 @@ class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
             if created and target:
                 await self._forget(user, target)
             raise
+
+    def _launched_before(self, user: Any, posted: Posted) -> str | None:
+        """Return the server that the very form which was posted has launched and that runs or starts."""
+
+        def runs(name: str) -> bool:
+            spawner = self._known_spawner(user, name)
+            return bool(spawner is not None and spawner.active)
+
+        return _recent.find(user.name, posted.launch, runs)
 
     def _target(self, user: Any, server_name: str, service_id: str) -> str:
         """Return the name of the server to start; a generated one where the default server is in use."""

@@ -93,7 +93,7 @@ class RunDirectory:
             return None
         try:
             value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):  # a session may write here, also "[[[[..."
             return None
         return value if isinstance(value, dict) else None
 

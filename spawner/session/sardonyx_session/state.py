@@ -73,7 +73,9 @@ class State:
         records = (self.directory.read_bytes("env.nul") or b"").decode("utf-8", "surrogateescape").split("\0")
         for record in records[1:-1]:
             number, _, rest = record.partition(" ")
-            self.changed[rest.partition("=")[0]] = int(number) if number.isdigit() else 0
+            self.changed[rest.partition("=")[0]] = (
+                int(number) if number.isdecimal() and len(number) < 20 else 0
+            )
         for source, end in ends(self.document).items():
             self.valid[source] = None if end is None else self.clock() + (end - self.wall())
 
