@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,6 +54,14 @@ class Backend:
         self._places = asyncio.Semaphore(workers)
         self._probe_over = asyncio.Event()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix=f"sardonyx-{source}")
+        self._start_threads(workers)
+
+    def _start_threads(self, workers: int) -> None:
+        """Start all threads now: started one by one under load, each makes the event loop wait for the others."""
+        gate = threading.Event()
+        for _ in range(workers):
+            self._executor.submit(gate.wait)
+        gate.set()
 
     async def run(
         self, call: Callable[[], T], *, seconds: float, late: Callable[[T], None] | None = None
