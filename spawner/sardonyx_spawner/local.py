@@ -34,6 +34,8 @@ T = TypeVar("T")
 _LOOK_EVERY = 0.1
 _PORT_TRIES = 4
 _LOG_BYTES = 10_000_000
+#: Memory that temporary files may take where the session's own is not limited.
+_TEMPORARY_BYTES = 1 << 30
 #: Sessions that do not want to end hold a thread for many seconds each. Those of the event loop are few, and serve
 #: sign-ins: they are not used for that.
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="sardonyx-session")
@@ -212,7 +214,8 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         while True:
             told, position = await _blocking(folders.progress_from, position)
             for line in told:
-                with suppress(ValueError):
+                # What the session wrote may be anything; a step without a sentence is a KeyError.
+                with suppress(ValueError, KeyError):
                     self.report(**line)
             state = await _blocking(processes.port_state, self.port, runner)
             if state == "ours":
@@ -244,25 +247,11 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         service, options = self.service, self.launch_options
         if service is None or options is None:
             raise RuntimeError("the launch options were not resolved")
-        package = Path(self.session_package)
         hub = self.get_env()
         command = environments.server_command(
             layout, environment, service, as_root=not isolation.bwrap and environments.is_root()
         )
-        if isolation.bwrap:
-            arguments = environments.sandboxed(
-                command,
-                isolation=isolation,
-                disk=folders.disk,
-                run=folders.run,
-                state=folders.state,
-                environment=environment,
-                package=package,
-                readable=[*self.readable_paths, *self.program_folders],
-                environ=hub,
-            )
-        else:
-            arguments = list(command)
+        arguments = self._shut_in(command, folders, environment, isolation, hub)
         server = environments.server_environment(
             layout,
             environment,
@@ -289,6 +278,29 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
                 "umask": 0o077,
             },
         }
+
+    def _shut_in(
+        self,
+        command: tuple[str, ...],
+        folders: SessionFolders,
+        environment: Path,
+        isolation: Isolation,
+        hub: dict[str, str],
+    ) -> list[str]:
+        if not isolation.bwrap:
+            return list(command)
+        return environments.sandboxed(
+            command,
+            isolation=isolation,
+            disk=folders.disk,
+            run=folders.run,
+            state=folders.state,
+            environment=environment,
+            package=Path(self.session_package),
+            readable=[*self.readable_paths, *self.program_folders],
+            environ=hub,
+            temporary_bytes=self.mem_limit // 2 if self.mem_limit else _TEMPORARY_BYTES,
+        )
 
     def _agent_environment(self, folders: SessionFolders, layout: Layout) -> dict[str, str]:
         return environments.agent_environment(

@@ -217,6 +217,7 @@ def sandboxed(
     package: Path,
     readable: Sequence[str],
     environ: Mapping[str, str],
+    temporary_bytes: int,
 ) -> list[str]:
     """Return the command line that runs `command` in a sandbox of :meth:`Layout.in_sandbox`.
 
@@ -254,6 +255,7 @@ def sandboxed(
                 *readable_mounts([*readable, *hidden]),
             ),
             nested_namespaces=isolation.nested_namespaces,
+            temporary_bytes=temporary_bytes,
         )
     )
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 OVERLAY = ".local/share/sardonyx/python"
 #: Raised when the overlay is made differently: older ones are repaired.
-_VERSION = 1
+_VERSION = 2
 _MARK = "sardonyx.json"
 _PTH = "_sardonyx.pth"
 _PROGRAMS = ("pip", "pip3")
@@ -81,7 +81,9 @@ def _kernel(overlay: Path) -> Mapping[str, object]:
         "argv": program,
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
-        "metadata": {"debugger": True},
+        # JupyterLab then offers no debugger. Debugpy would listen on the loopback that all sessions share, and lets
+        # whoever connects there run code in the kernel.
+        "metadata": {"debugger": False},
     }
 
 

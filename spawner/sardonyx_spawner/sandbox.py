@@ -124,6 +124,10 @@ class Mount:
     writable: bool = False
 
 
+#: Size of the folders in memory that hold next to nothing.
+_SMALL_BYTES = 64 << 20
+
+
 @dataclass(frozen=True)
 class SandboxSpec:
     """All that decides how a session is shut in.
@@ -145,6 +149,9 @@ class SandboxSpec:
     nested_namespaces
         Whether the session may make user namespaces of its own; needs no privilege, but opens much of the
         kernel.
+    temporary_bytes
+        Size of ``/tmp``, which is memory: full, it refuses further files, instead of ending the session as one
+        that takes too much memory.
     """
 
     bwrap: str
@@ -156,6 +163,7 @@ class SandboxSpec:
     links: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
     nested_namespaces: bool = False
+    temporary_bytes: int = 1 << 30
 
 
 def bwrap_command(spec: SandboxSpec) -> list[str]:
@@ -174,8 +182,10 @@ def bwrap_command(spec: SandboxSpec) -> list[str]:
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     for folder in _KERNEL:
         arguments += ["--ro-bind-try", folder, folder]
-    for folder in ("/tmp", "/var/tmp", "/run"):  # noqa: S108  (of the sandbox, nobody else's)
-        arguments += ["--perms", "0700", "--tmpfs", folder]
+    small = str(_SMALL_BYTES)
+    sizes = {"/tmp": str(spec.temporary_bytes), "/var/tmp": small, "/run": small}  # noqa: S108  (the sandbox's)
+    for folder, size in sizes.items():
+        arguments += ["--perms", "0700", "--size", size, "--tmpfs", folder]
     for mount in spec.mounts:
         arguments += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
     arguments += ["--bind", spec.home, INNER_HOME, "--bind", spec.run_directory, INNER_RUN]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import sqlite3
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,20 @@ def test_url_and_errors(tmp_path: Path) -> None:
     with pytest.raises(HandleError) as caught:
         HandleRegistry("nosuchdriver://hub:hunter2@db/handles")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_locked_registry_answers_from_memory_and_soon(tmp_path: Path) -> None:
+    """The hub's event loop waits for it: a request must not take the 16 s that it once did."""
+    seconds = [0.0]
+    registry = HandleRegistry(tmp_path / "handles.sqlite", monotonic=lambda: seconds[0])
+    handle = registry.handle_for("alice")
+    seconds[0] = 3600.0
+    with sqlite3.connect(tmp_path / "handles.sqlite", isolation_level=None) as other:
+        other.execute("begin exclusive")
+        begun = time.monotonic()
+        assert registry.handle_for("alice") == handle
+        with pytest.raises(HandleError):
+            registry.handle_for("bob")
+        assert time.monotonic() - begun < 10
+        other.execute("rollback")
+    assert registry.handle_for("bob") == "bob"

@@ -118,7 +118,9 @@ def isolation() -> Isolation:
     return found
 
 
-def run_in_sandbox(isolation: Isolation, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run_in_sandbox(
+    isolation: Isolation, folder: Path, *command: str, temporary_bytes: int = 64 << 20
+) -> subprocess.CompletedProcess[str]:
     for name in ("home", "run"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "passwd").write_text(passwd_file())
@@ -133,6 +135,7 @@ def run_in_sandbox(isolation: Isolation, folder: Path, *command: str) -> subproc
         links=system_links(),
         mounts=(*system_mounts(), *python_mounts(Path(sys.prefix))),
         nested_namespaces=isolation.nested_namespaces,
+        temporary_bytes=temporary_bytes,
     )
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/home/onyxia", "LANG": "C.UTF-8"}
     return subprocess.run(
@@ -363,3 +366,10 @@ def test_overlay_in_the_way_of_a_file_does_not_stop_the_session(tmp_path: Path) 
     )
     assert done.stdout == "started\n"
     assert "cannot be made" in done.stderr
+
+
+def test_temporary_files_cannot_take_all_memory(isolation: Isolation, tmp_path: Path) -> None:
+    script = "dd if=/dev/zero of=/tmp/big bs=1M count=9 2>&1; df -B1 --output=size /tmp | tail -1"
+    done = run_in_sandbox(isolation, tmp_path, "bash", "-c", script, temporary_bytes=8 << 20)
+    assert "No space left on device" in done.stdout
+    assert done.stdout.split()[-1] == str(8 << 20)

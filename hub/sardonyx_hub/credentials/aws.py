@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import botocore.session
@@ -18,6 +21,9 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigVal
 
 from .errors import SourceError
 from .model import SourceName
+
+#: Clocks that differ by more are told of.
+CLOCKS_DIFFER = timedelta(seconds=60)
 
 # At debug level botocore writes whole requests and answers: tokens and keys.
 logging.getLogger("botocore").setLevel(logging.INFO)
@@ -106,5 +112,35 @@ def _answered(error: aws.ClientError, label: str, source: SourceName) -> SourceE
     if status >= 500 or code in {"SlowDown", "Throttling", "RequestLimitExceeded"}:
         return SourceError(source, "unreachable", f"{label} is out of order ({code or status}).")
     if status in {401, 403} or code in {"InvalidIdentityToken", "ExpiredTokenException"}:
-        return SourceError(source, "denied", f"{label} refused ({code or status}).")
+        message = f"{label} refused ({code or status}). {clock_hint(error, datetime.now(UTC))}"
+        return SourceError(source, "denied", message.rstrip())
     return SourceError(source, "invalid", f"{label} did not accept the request ({code or status}).")
+
+
+def clock_hint(error: aws.ClientError, sent: datetime) -> str:
+    """Return a sentence if the clocks differ: the cause of a refusal that nobody looks for. Else an empty text.
+
+    Parameters
+    ----------
+    sent
+        When the request left, on the hub's clock.
+    """
+    date = server_date(error.response)
+    return clock_sentence(date - sent) if date and abs(date - sent) > CLOCKS_DIFFER else ""
+
+
+def server_date(response: Mapping[str, Any]) -> datetime | None:
+    """Return when the server believes that it answered (botocore's answer or error response)."""
+    text = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        date = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def clock_sentence(difference: timedelta) -> str:
+    """Return what to do about a server's clock that is ahead of the hub's by `difference`."""
+    minutes = abs(difference).total_seconds() / 60
+    side = "ahead of" if difference > timedelta(0) else "behind"
+    return f"The clock of the S3 storage is {minutes:.0f} min {side} the hub's: set both by NTP."

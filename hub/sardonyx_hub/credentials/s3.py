@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from ..identity.handles import is_handle
-from .aws import error_code, isolated_client, source_error
+from .aws import (
+    CLOCKS_DIFFER,
+    clock_hint,
+    clock_sentence,
+    error_code,
+    isolated_client,
+    server_date,
+    source_error,
+)
 from .errors import SourceError
 from .model import Grant, S3Credentials, SourceName, SourceProblem, Subject
 from .provision import BucketProvisioner
@@ -23,8 +30,6 @@ from .source import SourceValue, TokenIssuer
 
 #: What STS takes as DurationSeconds; a shorter life is the server's configuration, the parameter left out.
 MIN_DURATION, MAX_DURATION = 900, 43_200
-#: Clocks that differ by more are told of.
-_CLOCKS_DIFFER = timedelta(seconds=60)
 #: The Date header has whole seconds, and an answer takes a moment.
 _CLOCKS_AGREE = timedelta(seconds=3)
 
@@ -170,8 +175,7 @@ class S3Source:
         if error_code(error) in {"MalformedPolicyDocument", "PackedPolicyTooLarge"}:
             message = f"{self.label} did not accept the session policy: too long, or a name is not valid."
             return SourceError("s3", "invalid", message)
-        date = _server_date(error.response)
-        hint = _clock_sentence(date - sent) if date and abs(date - sent) > _CLOCKS_DIFFER else ""
+        hint = clock_hint(error, sent)
         # SeaweedFS answers InvalidParameterValue (400) to a token that it does not accept.
         message = (
             f"{self.label} refused the hub's token ({error_code(error)}): "
@@ -189,7 +193,7 @@ class S3Source:
     ) -> S3Credentials:
         try:
             keys = answer["Credentials"]
-            expiration, difference = local_expiration(keys["Expiration"], _server_date(answer), sent)
+            expiration, difference = local_expiration(keys["Expiration"], server_date(answer), sent)
             credentials = S3Credentials(
                 access_key_id=keys["AccessKeyId"],
                 secret_access_key=keys["SecretAccessKey"],
@@ -207,14 +211,14 @@ class S3Source:
             message = f"{self.label} gave an answer without keys: is the STS address right?"
             raise SourceError("s3", "invalid", message) from None
         if expiration <= sent:
-            message = f"{self.label} gave keys that have expired already. {_clock_sentence(difference)}"
+            message = f"{self.label} gave keys that have expired already. {clock_sentence(difference)}"
             raise SourceError("s3", "invalid", message)
         return credentials
 
     def _problems(self, policy: SessionPolicy, difference: timedelta) -> tuple[SourceProblem, ...]:
         problems = []
-        if abs(difference) > _CLOCKS_DIFFER:
-            problems.append(SourceProblem("s3", "invalid", _clock_sentence(difference)))
+        if abs(difference) > CLOCKS_DIFFER:
+            problems.append(SourceProblem("s3", "invalid", clock_sentence(difference)))
         if policy.left_out:
             names = ", ".join(policy.left_out)
             message = f"Not reachable, as the session policy has no room for more shared buckets: {names}."
@@ -240,18 +244,3 @@ def local_expiration(
         return expiration, timedelta(0)
     # A second less: the Date header is cut to whole seconds.
     return sent + (expiration - server_date) - timedelta(seconds=1), server_date - sent
-
-
-def _server_date(response: Mapping[str, Any]) -> datetime | None:
-    text = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    try:
-        date = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _clock_sentence(difference: timedelta) -> str:
-    minutes = abs(difference).total_seconds() / 60
-    side = "ahead of" if difference > timedelta(0) else "behind"
-    return f"The clock of the S3 storage is {minutes:.0f} min {side} the hub's: set both by NTP."
