@@ -272,7 +272,9 @@ class Person:
 
     def xsrf(self) -> str:
         """Return the value of the newest XSRF cookie of the hub."""
-        values = [cookie.value for cookie in self.http.cookies.jar if cookie.name == "_xsrf"]
+        # A session has a cookie of the same name on a path of its own.
+        cookies = [cookie for cookie in self.http.cookies.jar if cookie.name == "_xsrf"]
+        values = [cookie.value for cookie in cookies if cookie.path == "/hub/"]
         return values[-1] or "" if values else ""
 
     def sign_in(self, password: str = PASSWORD) -> Person:

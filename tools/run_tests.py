@@ -44,7 +44,13 @@ class Tier:
 
 
 BROWSER = (("chromium", "chromium"),)
-SANDBOX = (("bwrap", "bubblewrap"), ("git", "git"), ("zsh", "zsh"), ("Rscript", "r-base-core"))
+SANDBOX = (
+    ("bwrap", "bubblewrap"),
+    ("git", "git"),
+    ("zsh", "zsh"),
+    ("Rscript", "r-base-core"),
+    ("faketime", "faketime"),
+)
 STATIC = (
     ("ruff check", [PYTHON, "-m", "ruff", "check", "."]),
     ("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]),

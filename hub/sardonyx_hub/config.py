@@ -219,7 +219,7 @@ def configure(c: Config, **parts: Any) -> Datalab:
     c
         The result of `get_config()`; its section `Sardonyx` is read.
     parts
-        Parts of :class:`~.datalab.Datalab` to use instead of those that the settings describe, for tests.
+        Parts of :class:`~.datalab.Datalab` beside, or instead of, those that the settings describe.
 
     Raises
     ------
@@ -357,7 +357,7 @@ def configure_embedded(c: Config, settings: EmbeddedSettings) -> Datalab:
     c.EmbeddedAuthenticator.password_file = str(settings.password_file)
     c.Authenticator.allowed_users = {"alice", "bob"}
     c.Authenticator.admin_users = {"admin"}
-    return configure(c)
+    return configure(c, disk=settings.home)
 
 
 def _configure_hub(c: Config, settings: EmbeddedSettings) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import Spawner
@@ -47,6 +48,8 @@ class Datalab:
     ----------
     provisioner, secrets, git_accounts
         None where the operator configured no S3 or no Vault.
+    disk
+        A folder on the disk that sessions and the hub's database share; None where they share none.
     """
 
     handles: HandleRegistry
@@ -57,6 +60,7 @@ class Datalab:
     provisioner: BucketProvisioner | None = None
     secrets: SecretStore | None = None
     git_accounts: GitAccounts | None = None
+    disk: Path | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Datalab:
         """Return the datalab itself: traitlets copies configuration, and there is one datalab a hub."""

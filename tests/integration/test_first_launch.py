@@ -21,7 +21,7 @@ from sardonyx_hub.identity.keys import KeyRing
 
 #: Life of credentials in seconds: renewed after some 12.
 TTL = 20
-SECRET = "it's \"$HOME\" `id` ${x} {a} %s \\ \nsecond line \N{GRINNING FACE}"
+SECRET = 'it\'s "$HOME" `id` ${x} {a} %s \\ \nsecond line \N{GRINNING FACE}'
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,9 @@ def disk(stack: Stack, person: str, session: str = "default") -> Path:
 
 
 @contextlib.contextmanager
-def session_of(person: Person, options: dict[str, Any] | None = None, name: str = "") -> Iterator[SessionClient]:
+def session_of(
+    person: Person, options: dict[str, Any] | None = None, name: str = ""
+) -> Iterator[SessionClient]:
     person.launch(options, session=name)
     try:
         yield SessionClient(person, name)
@@ -106,14 +108,20 @@ def test_an_empty_launch_starts_the_default_service(datalab: Stack, bob: Person)
     ("options", "said"),
     [
         ({"service": "jupyter-r"}, ["jupyter-r", "Available: jupyter-python"]),
-        ({"service": "jupyter-python", "options": {"s3": {"access": "all"}}}, ["s3.access", "read-only", "none"]),
+        (
+            {"service": "jupyter-python", "options": {"s3": {"access": "all"}}},
+            ["s3.access", "read-only", "none"],
+        ),
         (
             {"service": "jupyter-python", "options": {"resources": {"limits": {"cpu": 999}}}},
             ["resources.limits.cpu", "from 100m to 2"],
         ),
         ({"service": "jupyter-python", "options": {"colour": "red"}}, ["colour", "no such launch option"]),
         (
-            {"service": "jupyter-python", "options": {"extraEnvVars": [{"name": "LD_PRELOAD", "value": "x"}]}},
+            {
+                "service": "jupyter-python",
+                "options": {"extraEnvVars": [{"name": "LD_PRELOAD", "value": "x"}]},
+            },
             ["extraEnvVars[0].name", "LD_PRELOAD"],
         ),
     ],
@@ -122,10 +130,8 @@ def test_wrong_options_are_named_with_what_is_allowed(
     bob: Person, options: dict[str, Any], said: list[str]
 ) -> None:
     answer = bob.api("POST", "users/bob/server", json={"user_options": options})
-    if answer.status_code == 201 or answer.status_code == 202:
-        pytest.fail("the launch was accepted")
+    assert answer.status_code == 400, f"{answer.status_code} {answer.text}"
     message = answer.json()["message"]
-    assert answer.status_code == 400, message
     for words in said:
         assert words in message
     assert "Traceback" not in answer.text
@@ -147,7 +153,9 @@ def test_two_launches_at_once_are_one_session(datalab: Stack, bob: Person) -> No
     assert not any(one.is_running() for one in runners)
 
 
-def test_a_chosen_secret_is_in_kernels_and_terminals_and_its_token_ends(datalab: Stack, alice: Person) -> None:
+def test_a_chosen_secret_is_in_kernels_and_terminals_and_its_token_ends(
+    datalab: Stack, alice: Person
+) -> None:
     options = {"vault": {"secret": ["tools/first"], "token": True}}
     with session_of(alice, options) as client:
         assert client.value("FIRST_SECRET") == SECRET
@@ -157,7 +165,9 @@ def test_a_chosen_secret_is_in_kernels_and_terminals_and_its_token_ends(datalab:
         assert vault(datalab, "auth/token/lookup-self", token).status_code == 200
     # A few seconds, and far from the token's own end: so it was revoked and did not just run out.
     ended = time.monotonic()
-    eventually(lambda: vault(datalab, "auth/token/lookup-self", token).status_code == 403, 8, what="token ends")
+    eventually(
+        lambda: vault(datalab, "auth/token/lookup-self", token).status_code == 403, 8, what="token ends"
+    )
     assert time.monotonic() - ended < TTL / 2
 
 
@@ -201,7 +211,8 @@ def test_people_do_not_see_each_other(datalab: Stack, both: tuple[SessionClient,
         with pytest.raises(CodeFailedError):
             second.shell(f"cat /proc/{number}/environ | grep -a .")
     found = second.shell(
-        "grep -rls private / --include=private.txt --exclude-dir=proc --exclude-dir=sys 2>/dev/null", check=False
+        "grep -rls private / --include=private.txt --exclude-dir=proc --exclude-dir=sys 2>/dev/null",
+        check=False,
     )
     assert found == ""
     # Kernels speak over sockets in the sandbox's own /tmp: nothing to connect to on the shared loopback.

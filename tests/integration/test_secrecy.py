@@ -74,7 +74,11 @@ class Values:
 def forms(value: str) -> set[bytes]:
     """Return how a value of plain letters may be written: as it is, percent-encoded, in base64 at any offset."""
     data = value.encode()
-    written = {data, data.replace(b"/", b"%2F").replace(b"+", b"%2B").replace(b"=", b"%3D"), data.replace(b"/", b"\\/")}
+    written = {
+        data,
+        data.replace(b"/", b"%2F").replace(b"+", b"%2B").replace(b"=", b"%3D"),
+        data.replace(b"/", b"\\/"),
+    }
     for offset in range(3):
         # The first and the last letter depend on what stands beside it.
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -86,7 +90,7 @@ def forms(value: str) -> set[bytes]:
 @pytest.fixture(scope="module")
 def datalab(session_environment: Path) -> Iterator[Stack]:
     with running_stack(started=False) as stack:
-        settings = "c.JupyterHub.log_level = 'DEBUG'\nc.Spawner.debug = True\nc.ConfigurableHTTPProxy.debug = True\n"
+        settings = "c.JupyterHub.log_level = 'DEBUG'\nc.Spawner.debug = True\n"
         (stack.home.parent / "sardonyx_config.py").write_text(settings)
         stack.start()
         yield stack
@@ -97,7 +101,7 @@ def values() -> Values:
     return Values()
 
 
-SECRET = canary(f"-it's \"{canary()}\" $HOME ${{x}} {{a}} %s\n{canary()}\N{GRINNING FACE}{canary()}")
+SECRET = canary(f'-it\'s "{canary()}" $HOME ${{x}} {{a}} %s\n{canary()}\N{GRINNING FACE}{canary()}')
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +111,14 @@ def alice(datalab: Stack, values: Values) -> Iterator[Person]:
     git = canary()
     values.add("secret", SECRET)
     values.add("Git token", git)
-    values.add("password", PASSWORD.replace(" ", ""), canary())  # the password itself is looked for by its words
-    values.known["password"] = {PASSWORD.encode(), PASSWORD.replace(" ", "+").encode(), PASSWORD.replace(" ", "%20").encode()}
+    values.add(
+        "password", PASSWORD.replace(" ", ""), canary()
+    )  # the password itself is looked for by its words
+    values.known["password"] = {
+        PASSWORD.encode(),
+        PASSWORD.replace(" ", "+").encode(),
+        PASSWORD.replace(" ", "%20").encode(),
+    }
     account = {"username": "alice", "token": git, "name": "Alice", "email": "alice@example.org"}
     tries = [
         ("PUT", "secrets/canary", {"values": {"MY_CANARY": SECRET}}),
@@ -127,7 +137,11 @@ def alice(datalab: Stack, values: Values) -> Iterator[Person]:
     person.api("PUT", "datalab/v1/secrets/third", content=json.dumps({"values": SECRET})[:-5])
     wrong = httpx.Client(base_url=datalab.url, trust_env=False, follow_redirects=True)
     wrong.get("/hub/login")
-    mistyped = {"username": "alice", "password": SECRET, "_xsrf": wrong.cookies.get("_xsrf", path="/hub/") or ""}
+    mistyped = {
+        "username": "alice",
+        "password": SECRET,
+        "_xsrf": wrong.cookies.get("_xsrf", path="/hub/") or "",
+    }
     wrong.post("/hub/login", data=mistyped)
     person.launch({"vault": {"secret": ["canary"], "token": True}})
     yield person
@@ -148,7 +162,9 @@ def everything(datalab: Stack, alice: Person, values: Values) -> Values:
     values.add("S3 keys", environment["AWS_SECRET_ACCESS_KEY"], environment["AWS_SESSION_TOKEN"])
     values.add("Vault token", environment["VAULT_TOKEN"])
     values.add("endpoint token", (home / "run/alice/default/endpoint.token").read_text())
-    session.shell("python -c 'import boto3; boto3.client(\"s3\").put_object(Bucket=\"alice\", Key=\"k\", Body=b\"b\")'")
+    session.shell(
+        'python -c \'import boto3; boto3.client("s3").put_object(Bucket="alice", Key="k", Body=b"b")\''
+    )
     session.shell("aws s3 ls s3://alice/ && rclone lsf s3:alice && git ls-remote https://127.0.0.1:9/x; true")
     own = alice.with_token(token)
     assert own.get("/hub/api/datalab/v1/credentials", params={"session": "", "refresh": 1}).status_code == 200
@@ -188,7 +204,12 @@ def test_the_search_finds_what_is_there(everything: Values, datalab: Stack) -> N
     ):
         assert name in everything.found((datalab.home / place).read_bytes()), f"{name} not found in {place}"
     marked = f"x{SECRET}y"
-    for text in (marked, json.dumps(marked), base64.b64encode(marked.encode()).decode(), str(httpx.QueryParams(a=marked))):
+    for text in (
+        marked,
+        json.dumps(marked),
+        base64.b64encode(marked.encode()).decode(),
+        str(httpx.QueryParams(a=marked)),
+    ):
         assert "secret" in everything.found(text.encode()), "a form of the secret is not found"
 
 
@@ -199,7 +220,10 @@ def test_no_file_holds_a_value_but_those_made_for_it(everything: Values, datalab
             continue
         searched += 1
         allowed = entitled(path, datalab.home)
-        found += [f"{name} in {path.relative_to(datalab.home)}" for name in everything.found(path.read_bytes(), but=allowed)]
+        found += [
+            f"{name} in {path.relative_to(datalab.home)}"
+            for name in everything.found(path.read_bytes(), but=allowed)
+        ]
         if allowed and path.stat().st_mode & 0o077:
             open_ones.append(str(path.relative_to(datalab.home)))
     assert searched > 50
@@ -217,7 +241,9 @@ def test_no_log_holds_a_value_at_debug_level(everything: Values, datalab: Stack)
     assert everything.found(addresses.encode()) == set()
 
 
-def test_no_command_line_holds_a_value_and_environments_only_their_own(everything: Values, datalab: Stack) -> None:
+def test_no_command_line_holds_a_value_and_environments_only_their_own(
+    everything: Values, datalab: Stack
+) -> None:
     family = {one.pid for one in datalab.family()}
     found, seen = [], 0
     for one in psutil.process_iter():
@@ -234,7 +260,10 @@ def test_no_command_line_holds_a_value_and_environments_only_their_own(everythin
         allowed = next((names for mark, names in ENTITLED_PROCESSES.items() if mark in words), set())
         if b"SARDONYX_RUN_ID=" in environment and b"JUPYTERHUB_USER=alice" in environment:
             allowed = SESSION
-        found += [f"{name} in the environment of {words[:120]}" for name in everything.found(environment, but=allowed)]
+        found += [
+            f"{name} in the environment of {words[:120]}"
+            for name in everything.found(environment, but=allowed)
+        ]
     assert seen >= 8
     assert found == []
 
@@ -245,7 +274,9 @@ def test_the_databases_hold_no_value_in_any_column(everything: Values, datalab: 
         if "disks" in path.parts:
             continue
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-            tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+            tables = [
+                name for (name,) in database.execute("select name from sqlite_master where type = 'table'")
+            ]
             for table in tables:
                 for row in database.execute(f'select * from "{table}"'):
                     for cell in row:
@@ -254,7 +285,10 @@ def test_the_databases_hold_no_value_in_any_column(everything: Values, datalab: 
                         found += [f"{name} in {path.name}, table {table}" for name in everything.found(data)]
     assert cells > 100
     assert found == []
-    answers = [alice.api("GET", path).content for path in ("users/alice?include_stopped_servers=1", "users/alice/tokens")]
+    answers = [
+        alice.api("GET", path).content
+        for path in ("users/alice?include_stopped_servers=1", "users/alice/tokens")
+    ]
     assert everything.found(b"".join(answers)) == set()
 
 

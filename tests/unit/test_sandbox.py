@@ -154,7 +154,10 @@ def run_in_sandbox(
     [
         ("id -un; id -u", "onyxia\n1000\n"),
         ("cat /root/.bashrc /root/.profile /home/*/.ssh/* 2>/dev/null; true", ""),
-        ('seen=$(ps -e -o comm= | cat); printf "%s " $(sort -u <<< "$seen" | grep -vx cat)', "bash bwrap ps "),
+        (
+            'seen=$(ps -e -o comm= | cat); printf "%s " $(sort -u <<< "$seen" | grep -vx cat)',
+            "bash bwrap ps ",
+        ),
         ("grep -E 'CapEff|CapPrm' /proc/self/status | grep -vc 0000000000000000; true", "0\n"),
         ("grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"),
         ("touch /x /usr/x /etc/x 2>/dev/null; ls /x /usr/x /etc/x 2>/dev/null; true", ""),

@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sardonyx_hub.credentials.s3_policy import SharedBucket
+from sardonyx_hub.disk import RESERVE_BYTES
 from sardonyx_hub.embedded import programs
 from sardonyx_hub.embedded.ca import CertificateAuthority, KeyPair
 from sardonyx_hub.embedded.files import private_directory, write_private
@@ -28,8 +29,6 @@ from sardonyx_hub.embedded.processes import ManagedProcess, wait_until
 REGION = "us-east-1"
 #: Seconds until S3 answers: 3 at rest, up to 20 on a loaded machine.
 START_TIMEOUT = 90.0
-#: With less room than this on the disk, uploads are refused.
-MINIMUM_FREE_BYTES = 256 << 20
 _COMPONENTS = ("master", "volume", "filer", "s3", "client")
 
 
@@ -293,7 +292,7 @@ class SeaweedFS:
             # Not 0 ("as many as the disk has room for"): a volume takes no space before it is used, and a bucket
             # takes at least one, so a disk of 80 GB would end at 80 buckets. `volume.minFreeSpace` guards the disk.
             "volume.max": 100_000,
-            "volume.minFreeSpace": f"{MINIMUM_FREE_BYTES >> 20}MiB",
+            "volume.minFreeSpace": f"{RESERVE_BYTES >> 20}MiB",
             "volume.port": ports.volume,
             "volume.port.grpc": ports.volume_grpc,
             "volume.preStopSeconds": 0,

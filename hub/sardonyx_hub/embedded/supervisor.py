@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from sardonyx_hub.disk import RESERVE_BYTES
 from sardonyx_hub.embedded import environments, mc
 from sardonyx_hub.embedded.ca import CertificateAuthority
 from sardonyx_hub.embedded.errors import StartError
@@ -26,7 +27,7 @@ from sardonyx_hub.embedded.options import RunOptions, disk_full, free_bytes, kee
 from sardonyx_hub.embedded.parts import Hub, Proxy, keep_token
 from sardonyx_hub.embedded.ports import Ports, require_port
 from sardonyx_hub.embedded.processes import ManagedProcess, wait_until
-from sardonyx_hub.embedded.seaweedfs import MINIMUM_FREE_BYTES, SeaweedFS
+from sardonyx_hub.embedded.seaweedfs import SeaweedFS
 from sardonyx_hub.embedded.settings import S3_AUDIENCE, VAULT_AUDIENCE, EmbeddedSettings
 
 Say = Callable[[str], None]
@@ -305,11 +306,11 @@ class Supervisor:
             self.say(str(error))
         if self._routes_lost and self._hub is not None and self._hub.restore_routes():
             self._routes_lost = False
-        low = free_bytes(self._instance.home) < MINIMUM_FREE_BYTES
+        low = free_bytes(self._instance.home) < RESERVE_BYTES
         if low and not self._low_space:
             self.say(
-                f"disk: less than {MINIMUM_FREE_BYTES >> 20} MB are free for {self._instance.home};"
-                " uploads are refused until there is more"
+                f"disk: less than {RESERVE_BYTES >> 20} MB are free for {self._instance.home};"
+                " launches and uploads are refused until there is more"
             )
         self._low_space = low
 

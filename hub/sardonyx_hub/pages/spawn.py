@@ -26,8 +26,8 @@ from sardonyx_spawner.form import FormRequest, current_request, read_link
 from sardonyx_spawner.messages import LANGUAGES, Messages
 
 from .assets import asset_url
-from .language import LanguageMixin
 from .launches import RecentLaunches, make_server_name
+from .room import RoomMixin
 
 #: Query arguments that are the page's own, not launch options.
 _RESERVED = frozenset({"next", "lang", "redirects", "_xsrf"})
@@ -69,7 +69,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class DatalabSpawnHandler(LanguageMixin, SpawnHandler):  # type: ignore[misc]
+class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
     """The launch form: GET shows it, POST launches."""
 
     @web.authenticated
