@@ -41,6 +41,8 @@ class Tier:
     commands: Sequence[tuple[str, Sequence[str]]] = ()
     #: Debian package by the command it brings
     needs: Sequence[tuple[str, str]] = ()
+    #: name of the tier before it that it runs beside: one waits for time limits while the other computes
+    beside: str = ""
 
 
 BROWSER = (("chromium", "chromium"),)
@@ -49,8 +51,8 @@ SANDBOX = (
     ("git", "git"),
     ("zsh", "zsh"),
     ("Rscript", "r-base-core"),
-    ("faketime", "faketime"),
 )
+CLOCK = (("faketime", "faketime"),)
 STATIC = (
     ("ruff check", [PYTHON, "-m", "ruff", "check", "."]),
     ("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]),
@@ -61,6 +63,7 @@ TIERS = (
     Tier("static", 1, commands=STATIC),
     Tier("unit", 3, folder="tests/unit", needs=SANDBOX),
     Tier("integration", 6, folder="tests/integration", needs=SANDBOX),
+    Tier("faults", 8, folder="tests/faults", needs=(*SANDBOX, *CLOCK), beside="integration"),
     Tier("browser", 8, folder="tests/browser", needs=(*SANDBOX, *BROWSER)),
 )
 
@@ -175,23 +178,38 @@ def run_static(tier: Tier, outcome: Outcome) -> None:
         outcome.failed += code != 0
 
 
-def run_pytest(tier: Tier, outcome: Outcome) -> None:
-    """Run the folder of a tier with pytest and count from its JUnit file."""
-    report = RESULTS / f"{tier.name}.xml"
+def report_of(tier: Tier) -> Path:
+    """Return where pytest writes the JUnit file of a tier."""
+    return RESULTS / f"{tier.name}.xml"
+
+
+def pytest_command(tier: Tier) -> list[str]:
+    """Return the command that runs the folder of a tier."""
+    report = report_of(tier)
     report.unlink(missing_ok=True)
-    with process(
-        [*PYTEST, tier.folder, f"--junitxml={report}", "-o", f"junit_suite_name={tier.name}"]
-    ) as child:
-        try:
-            code = child.wait(tier.budget * 60 * PATIENCE)
-        except subprocess.TimeoutExpired:
-            outcome.note = f"ended after {tier.budget * PATIENCE} minutes"
-            code = -1
-    counted = count(report)
-    outcome.passed, outcome.failed, outcome.skipped = counted
+    return [*PYTEST, tier.folder, f"--junitxml={report}", "-o", f"junit_suite_name={tier.name}"]
+
+
+def finish_pytest(tier: Tier, child: subprocess.Popen[bytes], outcome: Outcome, started: float) -> None:
+    """Wait for pytest, a few times the budget at most, and count from its JUnit file."""
+    report = report_of(tier)
+    try:
+        code = child.wait(max(1.0, started + tier.budget * 60 * PATIENCE - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        outcome.note = f"ended after {tier.budget * PATIENCE} minutes"
+        code = -1
+    outcome.passed, outcome.failed, outcome.skipped = count(report)
     if code != 0 and outcome.failed == 0:  # a crash, a time limit, or no test found
         outcome.failed += 1
         outcome.note = outcome.note or f"pytest ended with code {code}"
+    outcome.seconds = duration(report) or time.monotonic() - started
+
+
+def duration(report: Path) -> float:
+    """Return the seconds that pytest says it took, or 0."""
+    if not report.is_file():
+        return 0.0
+    return sum(float(suite.get("time", 0)) for suite in ET.parse(report).iter("testsuite"))  # noqa: S314
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -213,18 +231,58 @@ def run_tier(tier: Tier) -> Outcome:
     """Run one tier."""
     outcome = Outcome(tier)
     say(f"\n===== {tier.name} (budget {tier.budget} min) =====")
-    problem = install(tier)
+    if skip(tier, outcome):
+        return outcome
     started = time.monotonic()
+    if tier.folder:
+        with process(pytest_command(tier)) as child:
+            finish_pytest(tier, child, outcome, started)
+    else:
+        run_static(tier, outcome)
+        outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def skip(tier: Tier, outcome: Outcome) -> bool:
+    """Install what a tier needs; return whether that is not possible, so that the tier cannot run."""
+    problem = install(tier)
     if problem:
         outcome.note = problem
         outcome.skipped += 1
         say(f"{tier.name} skipped: {problem}")
-    elif tier.folder:
-        run_pytest(tier, outcome)
-    else:
-        run_static(tier, outcome)
-    outcome.seconds = time.monotonic() - started
-    return outcome
+    return bool(problem)
+
+
+def run_together(first: Tier, others: Sequence[Tier]) -> list[Outcome]:
+    """Run a tier, and others beside it whose output is shown when it has ended."""
+    outcomes = []
+    with contextlib.ExitStack() as stack:
+        running = []
+        for tier in others:
+            outcome = Outcome(tier)
+            outcomes.append(outcome)
+            if not skip(tier, outcome):
+                log = stack.enter_context((RESULTS / f"{tier.name}.log").open("w+b"))
+                child = stack.enter_context(process(pytest_command(tier), log))
+                running.append((tier, outcome, log, child, time.monotonic()))
+        outcomes.insert(0, run_tier(first))
+        for tier, outcome, log, child, started in running:
+            finish_pytest(tier, child, outcome, started)
+            log.seek(0)
+            say(f"\n===== {tier.name} (budget {tier.budget} min), ran beside {first.name} =====")
+            say(log.read().decode(errors="replace"))
+    return outcomes
+
+
+def run_tiers(tiers: Sequence[Tier]) -> list[Outcome]:
+    """Run tiers in the order of the table, those that may side by side."""
+    names = {tier.name for tier in tiers}
+    leading = [tier for tier in tiers if tier.beside not in names]
+    return [
+        outcome
+        for tier in leading
+        for outcome in run_together(tier, [other for other in tiers if other.beside == tier.name])
+    ]
 
 
 @contextlib.contextmanager
@@ -282,7 +340,7 @@ def main(names: Sequence[str]) -> int:
     slow = any(tier.folder and tier.name != "unit" for tier in chosen)
     try:
         with slow_builds() if slow else contextlib.nullcontext():
-            return summary([run_tier(tier) for tier in chosen])
+            return summary(run_tiers(chosen))
     except KeyboardInterrupt:
         say("interrupted")
         return 130

@@ -141,15 +141,8 @@ class Hub:
         return self.home / "disks" / name / server
 
 
-@pytest.fixture(scope="module")
-def environment(request: pytest.FixtureRequest) -> Path:
-    """The session environment: the one that the variable names, else the one that the tests made."""
-    named = os.environ.get("SARDONYX_TEST_SESSION_ENV")
-    return Path(named or request.getfixturevalue("session_environment"))
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hub(tmp_path_factory: pytest.TempPathFactory, environment: Path) -> AsyncIterator[Hub]:
+async def hub(tmp_path_factory: pytest.TempPathFactory, session_environment: Path) -> AsyncIterator[Hub]:
     home = tmp_path_factory.mktemp("sardonyx")
     (home / "keys").write_text("the datalab's keys")
     log = Keeper()
@@ -175,7 +168,7 @@ async def hub(tmp_path_factory: pytest.TempPathFactory, environment: Path) -> As
     config.DummyAuthenticator.update(allow_all=True, password="pass")
     config.LocalDatalabSpawner.update(
         home=str(home),
-        environments={"test": str(environment)},
+        environments={"test": str(session_environment)},
         catalogue=CATALOGUE,
         http_timeout=30,
         stop_seconds=5,

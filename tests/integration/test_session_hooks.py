@@ -268,8 +268,10 @@ manager.shutdown_kernel(now=True)
 """
 
 
-def test_a_real_kernel_has_each_renewal_at_the_next_cell(renewed: Renewed, tmp_path: Path) -> None:
-    program = Path(os.environ["SARDONYX_TEST_SESSION_ENV"]) / "bin" / "python"
+def test_a_real_kernel_has_each_renewal_at_the_next_cell(
+    renewed: Renewed, tmp_path: Path, session_environment: Path
+) -> None:
+    program = session_environment / "bin" / "python"
     environ = renewed.environ(tmp_path / "home")
     process = subprocess.Popen(
         [program, "-c", KERNEL_TEST], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
