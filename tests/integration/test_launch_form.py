@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from jupyterhub.slugs import is_valid_safe_slug
 from jupyterhub.spawner import Spawner, SpawnException
 from traitlets.config import Config
 
-from sardonyx_hub.pages import TEMPLATE_PATHS, page_handlers
+from sardonyx_hub.pages import TEMPLATE_PATHS, page_handlers, room
 from sardonyx_spawner.messages import Messages
 from sardonyx_spawner.mixin import DatalabSpawnerMixin
 
@@ -159,6 +160,7 @@ async def app() -> AsyncIterator[JupyterHub]:
     # Not through the configuration: traitlets copies that deeply.
     hub.config.QuietSpawner.form_context_hook = form_context
     hub.users.settings["config"] = hub.config
+    hub.tornado_application.settings["sardonyx"] = SimpleNamespace(disk=None)
     await hub.start()
     yield hub
     hub.http_server.stop()
@@ -373,6 +375,16 @@ class TestPost:
         assert SESSIONS.started == [""]
         assert alice.user.spawner.launch_options.git.branch == "dev"
         assert alice.user.spawner.user_options["service"] == "python"
+
+    async def test_a_full_disk_is_said_and_nothing_starts(
+        self, alice: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = await alice.open("/hub/spawn?lang=fr")
+        monkeypatch.setattr(room, "is_full", lambda folder: True)
+        response = await alice.press(page)
+        assert response.status_code == 507
+        assert "Le disque de ce datalab est plein" in response.text
+        assert SESSIONS.started == []
 
     async def test_untouched_form_means_the_defaults(self, alice: Person) -> None:
         await alice.press(await alice.open())

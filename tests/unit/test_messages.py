@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,12 @@ def test_missing_key_or_value_is_an_error() -> None:
 def test_unknown_language_is_english() -> None:
     assert Messages("tlh").language == "en"
     assert Messages("fr-CH").translate("form.git.branch") == "Branche"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_key_stands_twice(language: str) -> None:
+    """JSON would keep the last one and say nothing."""
+    pairs: list[tuple[str, str]] = []
+    path = SOURCES[0] / "messages" / f"{language}.json"
+    json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs.extend)
+    assert len(pairs) == len(dict(pairs)) > 100

@@ -25,7 +25,7 @@ class RoomMixin(LanguageMixin):
         """Answer 507 (Insufficient Storage, RFC 4918) with what to do, or go on."""
         datalab = cast("Datalab", self.settings["sardonyx"])
         if self.request.method == "POST" and is_full(datalab.disk):
-            raise web.HTTPError(507, Messages(self.datalab_language).translate("launch.disk"))
+            raise web.HTTPError(507, Messages(self.datalab_language).translate("launch.disk_full"))
         await super().prepare()  # type: ignore[misc]
 
 
