@@ -14,6 +14,7 @@ In a `jupyterhub_config.py`::
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import json
 from importlib.metadata import entry_points
@@ -195,13 +196,16 @@ def build_datalab(settings: Sardonyx) -> Datalab:
         git_accounts = GitAccounts(secrets)
         sources["vault"] = VaultSource(vault, issuer)
         sources["git"] = GitSource(git_accounts)
+    audit = Audit(state / "audit.jsonl")
+    # What a hub recorded just before it stops is still in a queue then.
+    atexit.register(audit.close)
     return Datalab(
         handles=HandleRegistry(
             settings.handles_url or state / "handles.sqlite", reserved=[bucket.name for bucket in shared]
         ),
         issuer=issuer,
         broker=Broker(sources),
-        audit=Audit(state / "audit.jsonl"),
+        audit=audit,
         rate_limit=RateLimit(),
         provisioner=provisioner,
         secrets=secrets,

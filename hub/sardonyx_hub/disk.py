@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-#: Bytes that have to be free for a start, for a launch, and for an upload to the embedded S3 storage.
+#: Bytes that have to be free for a launch, and for an upload to the embedded S3 storage; a start wants more.
 RESERVE_BYTES = 256 << 20
 
 

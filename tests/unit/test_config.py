@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,18 @@ def test_backends_that_are_configured_are_there(tmp_path: Path) -> None:
     assert datalab.secrets is not None
     assert datalab.git_accounts is not None
     assert datalab.handles.handle_for("teaching") != "teaching"
+
+
+def test_what_is_recorded_just_before_the_hub_stops_is_written(tmp_path: Path) -> None:
+    program = f"""
+from sardonyx_hub.config import Sardonyx, build_datalab
+from sardonyx_hub.credentials.model import Subject
+settings = Sardonyx(state_dir={str(tmp_path)!r}, issuer_url="http://127.0.0.1:8000/hub/datalab/oidc")
+audit = build_datalab(settings).audit
+for number in range(500):
+    audit.secret(Subject("alice"), "read", f"secret-{{number}}", request_id="r")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert "secret-499" in lines[-1]
+    assert len(lines) == 500
