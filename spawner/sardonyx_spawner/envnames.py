@@ -2,6 +2,19 @@
 
 One table for variables of the launch form and for the keys of secrets. A launch link or a shared secret must
 not be able to change which programs run, whom the session trusts, or whose credentials it uses.
+
+What is *not* refused, and why: a session is its owner's, and what a launch link fills in is listed in the form before
+anything starts (it may name an init script, too). So a variable is refused only where its value acts unasked and unseen,
+or breaks what the datalab promises.
+
+- ``PAGER``, ``GIT_PAGER``, ``EDITOR``, ``VISUAL``, ``GIT_EDITOR``, ``BROWSER``: people choose theirs; they act when the
+  person asks for a pager, an editor or a page. ``LESSOPEN`` and ``LESSCLOSE`` run a command for every file that is looked
+  at, and nobody sets them by hand: refused.
+- ``PIP_INDEX_URL`` and the like, ``R_LIBS`` and ``R_LIBS_USER``: where one's own packages come from; the usual reason for
+  a secret with an index's password. ``PYTHONPATH`` is another matter: the session's own hook is found by it.
+- ``http_proxy`` and the like: what is sent without TLS would go through it, and that is the session's token on its way to
+  the hub: refused. Operators set a proxy in the service's ``env``, which this table does not bind.
+- Keys of a secret are not shown at the launch, but a secret is the person's own: a link names a path below their folder.
 """
 
 from __future__ import annotations
@@ -16,7 +29,7 @@ _REFUSED: dict[str, str] = {
     "envname.programs": """
         PATH LD_* DYLD_* GLIBC_TUNABLES GCONV_PATH LOCPATH MALLOC_CONF VIRTUAL_ENV CONDA_*
         PYTHON* IPYTHONDIR PERL5* PERLLIB RUBYOPT RUBYLIB NODE_OPTIONS NODE_PATH LUA_INIT*
-        JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS R_HOME R_PROFILE* R_ENVIRON*
+        JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS R_HOME R_PROFILE* R_ENVIRON* LESSOPEN LESSCLOSE
     """,
     "envname.shell": """
         BASH_ENV BASH_FUNC_* BASHOPTS ENV IFS SHELL SHELLOPTS PROMPT_COMMAND PS0 PS4 ZDOTDIR CDPATH INPUTRC _
@@ -39,6 +52,7 @@ _REFUSED: dict[str, str] = {
     "envname.trust": """
         AWS_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE CURL_HOME GIT_SSL_*
         NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED OPENSSL_CONF SSLKEYLOGFILE
+        http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
     """,
 }
 
@@ -71,3 +85,8 @@ def why_refused(name: str) -> str | None:
     if name in _EXACT:
         return _EXACT[name]
     return next((reason for prefix, reason in _PREFIXES.items() if name.startswith(prefix)), None)
+
+
+def refused_names() -> dict[str, dict[str, str]]:
+    """Return the table for pages that say why while a name is typed: ``exact`` and ``prefixes`` -> message key."""
+    return {"exact": dict(_EXACT), "prefixes": dict(_PREFIXES)}

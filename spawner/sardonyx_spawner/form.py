@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from .catalogue import Catalogue
-from .errors import OptionProblem
+from .errors import LaunchOptionsError, OptionProblem
 from .form_fields import Field
 from .form_sections import Section, SectionBuilder
 from .messages import LANGUAGES, Messages
+from .options import options_from_form, validate_options
 from .paths import PathError, flatten, join_path, split_path, unflatten
 from .service import Service
 
+#: What Onyxia's links say of its own page and charts: nothing here, and no mistake of whoever wrote the link.
+_ONYXIAS = frozenset({"autoLaunch", "autoOpen", "version", "shared", "s3", "catalogId", "chartName"})
 #: Longest name of something unknown in a link that the form repeats.
 _SHOWN = 80
 
@@ -48,12 +52,18 @@ class FormRequest:
         What the person called the session; None where the form does not ask.
     new_session
         Whether the launch makes a further session beside one that runs, which the form says.
+    own_options
+        Whether the spawner that is asked is the session's own; not for one that is yet to be made.
     hidden
         Further hidden fields; their names begin with ``_``.
+    known_secrets
+        Names of secret variables whose value the page has otherwise, from a saved configuration.
     kept
         Query arguments that links of the form carry on.
     asset_url
         Gives the URL of a static file of the datalab, or None if there is no such file.
+    markdown
+        Makes HTML that is safe of a service's readme; None shows it as it was written.
     """
 
     language: str = LANGUAGES[0]
@@ -64,9 +74,12 @@ class FormRequest:
     problems: Sequence[OptionProblem] = ()
     display_name: str | None = None
     new_session: bool = False
+    own_options: bool = True
     hidden: Mapping[str, str] = field(default_factory=dict)
+    known_secrets: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
     asset_url: Callable[[str], str | None] | None = None
+    markdown: Callable[[str], Markup] | None = None
 
 
 #: What the request in hand asks of the form. The page handler sets it: ``Spawner.get_options_form()`` takes no arguments,
@@ -92,6 +105,14 @@ class FormContext:
         Option path -> message key of what is not honoured where the session will run; ``""`` is the service.
     isolated
         Whether people are isolated from each other where the session will run; the form says so if not.
+    kept
+        Names of the secret variables whose value is kept for the session: the form never shows one.
+    quota
+        What is left for the person: ``{"cpu": {"limit", "used", "left"}, ...}``.
+    known
+        Repositories that the person launched with before -> their branches.
+    again
+        Whether what is shown are the options of the session's last launch.
     """
 
     services: Sequence[Service]
@@ -103,6 +124,10 @@ class FormContext:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     unavailable_services: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = True
+    kept: frozenset[str] = frozenset()
+    quota: Mapping[str, Any] | None = None
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    again: bool = False
     request: FormRequest = field(default_factory=FormRequest)
 
 
@@ -116,6 +141,9 @@ def make_context(
     local: bool = False,
     isolated: bool = True,
     saved: Mapping[str, Any] | None = None,
+    kept: frozenset[str] = frozenset(),
+    quota: Mapping[str, Any] | None = None,
+    known: Mapping[str, Sequence[str]] | None = None,
 ) -> FormContext:
     """Gather what the form shows to a person.
 
@@ -131,10 +159,14 @@ def make_context(
     services = catalogue.visible_to(groups)
     values = request.values
     wanted = request.service
-    if values is None and wanted is None and saved and not request.new_session:
+    own = request.own_options and not request.new_session
+    again = bool(values is None and wanted is None and saved and own)
+    if again and saved:
         wanted, values = _saved_values(saved)
     chosen = next((one for one in services if one.id == wanted), None) or catalogue.default_for(groups)
     limits = chosen.local_limits() if chosen and local else {}
+    if request.from_link and chosen is not None and "" not in limits:
+        request = replace(request, problems=[*request.problems, *_link_problems(chosen, values or {}, local)])
     elsewhere = {one.id: one.local_limits().get("", "") for one in services} if local else {}
     return FormContext(
         services=services,
@@ -146,8 +178,23 @@ def make_context(
         unavailable=limits,
         unavailable_services={name: key for name, key in elsewhere.items() if key},
         isolated=isolated,
+        kept=(kept if own else frozenset()) | request.known_secrets,
+        quota=quota,
+        known=known or {},
+        again=again,
         request=request,
     )
+
+
+def _link_problems(service: Service, values: Mapping[str, Sequence[str]], local: bool) -> list[OptionProblem]:
+    """Return what a link asks and the service does not allow, without what the form's notices tell."""
+    try:
+        raw = options_from_form(values).get("options", {})
+        validate_options(service, raw, local=local)
+    except LaunchOptionsError as error:
+        told = ("option.unknown", "option.not_a_path", "option.missing", "unavailable.")
+        return [problem for problem in error.problems if not problem.key.startswith(told)]
+    return []
 
 
 def read_link(query: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:
@@ -203,8 +250,9 @@ def render_form(context: FormContext) -> str:
         sections=sections,
         general_problems=general,
         summary=summary,
+        picker_open=context.service is None or "" in context.unavailable or _nothing_chosen(context),
         link_notices=_link_notices(context, fields),
-        filled=[one for one in fields if one.changed] if context.request.from_link else [],
+        filled=_filled(sections) if context.request.from_link else [],
         name_errors=_messages_for(context, "display_name"),
         notices=_notices(context),
     )
@@ -233,6 +281,10 @@ def _sections(context: FormContext) -> list[Section]:
         unavailable=context.unavailable,
         secrets=context.secrets,
         git_hosts=context.git_hosts,
+        kept=context.kept,
+        from_link=context.request.from_link,
+        quota=context.quota,
+        known=context.known,
     ).sections()
 
 
@@ -266,6 +318,22 @@ def _summary(
     return general, linked
 
 
+def _nothing_chosen(context: FormContext) -> bool:
+    """Whether the person has yet to say which service they want: the picker is then what they look at first."""
+    return context.request.service is None and not context.values and not context.again
+
+
+def _filled(sections: Sequence[Section]) -> list[tuple[str, Field]]:
+    """Return the fields that are not at their default, each with the id to go to; of a row its name."""
+    return [
+        (_anchor(one), one)
+        for section in sections
+        for field in section.fields
+        for one in (field.parts[:1] if field.kind == "row" else (field,))
+        if one.changed
+    ]
+
+
 def _anchor(one: Field) -> str:
     return f"{one.id}-0" if one.kind in ("radio", "checks") else one.id
 
@@ -293,7 +361,11 @@ def _link_notices(context: FormContext, fields: Sequence[Field]) -> list[str]:
     if not request.from_link:
         return notices
     places = {one.path: one for one in fields}
-    unknown = [*request.unknown, *(path for path in context.values if path not in places)]
+    asked = [*request.unknown, *(path for path in context.values if path not in places)]
+    foreign = sorted({name for name in asked if name in _ONYXIAS})
+    if foreign:
+        notices.append(translate("form.link.onyxia", names=", ".join(foreign)))
+    unknown = [name for name in asked if name not in _ONYXIAS]
     if unknown and not (context.service is None or "" in context.unavailable):
         names = ", ".join(name[:_SHOWN] for name in sorted(set(unknown))[:20])
         notices.append(translate("form.link.unknown", names=names))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import OptionProblem
+from .form_words import quota_left
 from .messages import Messages
 from .option_checks import MAX_LINE
 from .paths import join_path, split_path
@@ -40,8 +41,20 @@ class Field:
         Why it cannot be used here; empty if it can.
     changed
         Whether it holds something else than the service's default.
+    kept
+        Whether a value that is not shown is kept for it.
+    default
+        What it holds when nothing is chosen.
+    bounds
+        The least and the most of a quantity.
+    pair
+        ``cpu`` or ``memory`` where it is a quantity of one: guaranteed amount and limit stand together.
+    left
+        What the person's quota leaves of it; empty without one.
+    known
+        Values that are suggested, any other may be typed.
     parts
-        The controls of a row (name and value of a variable).
+        The controls of a row (name, value and mark of a variable).
     """
 
     id: str
@@ -58,6 +71,12 @@ class Field:
     wide: bool = False
     numeric: bool = False
     longest: int = MAX_LINE
+    kept: bool = False
+    default: tuple[str, ...] = ("",)
+    bounds: tuple[str, str] = ("", "")
+    pair: str = ""
+    left: str = ""
+    known: tuple[str, ...] = ()
     parts: tuple[Field, ...] = ()
 
     @property
@@ -72,6 +91,16 @@ class Field:
     def value(self) -> str:
         """The one value; the last wins, as in :func:`~sardonyx_spawner.options.options_from_form`."""
         return self.values[-1] if self.values else ""
+
+    @property
+    def shown_value(self) -> str:
+        """What it holds, as people read it; empty for a check box, whose label says it."""
+        labels = {choice.value: choice.label for choice in self.choices}
+        return (
+            ""
+            if self.kind == "check"
+            else ", ".join(labels.get(one, one) for one in self.values if one)[:200]
+        )
 
     @property
     def described_by(self) -> str:
@@ -96,6 +125,14 @@ class FieldBuilder:
         Option path -> message key of what is not honoured where the session will run.
     secrets, git_hosts
         The person's own; None where they are not known because the Vault does not answer.
+    kept
+        Names of the secret variables whose value is kept for the session.
+    from_link
+        Whether `values` come from a launch link.
+    quota
+        What is left for the person, see :func:`~.form_words.describe_quota`.
+    known
+        Repositories that the person launched with before -> their branches.
     """
 
     service: Service
@@ -105,6 +142,10 @@ class FieldBuilder:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     secrets: Collection[str] | None = ()
     git_hosts: Collection[str] | None = ()
+    kept: Collection[str] = ()
+    from_link: bool = False
+    quota: Mapping[str, Any] | None = None
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ids: set[str] = set()
@@ -124,7 +165,13 @@ class FieldBuilder:
             texts["default"],
             suggestions=_cpu_suggestions(bounds),
         )
-        return replace(made, changed=not _same_cpu(made.value, bounds.default))
+        return replace(
+            made,
+            changed=not _same_cpu(made.value, bounds.default),
+            bounds=(texts["min"], texts["max"]),
+            pair="cpu",
+            left=quota_left(self.quota, "cpu") if kind == "limits" else "",
+        )
 
     def _memory(self, parts: tuple[str, ...], label: str, bounds: MemoryRange) -> Field:
         made = self._field(
@@ -135,7 +182,14 @@ class FieldBuilder:
             bounds.default,
             suggestions=_memory_suggestions(bounds),
         )
-        return replace(made, changed=not _same_memory(made.value, bounds.default))
+        quantity = parts[0] == "resources"
+        return replace(
+            made,
+            changed=not _same_memory(made.value, bounds.default),
+            bounds=(bounds.min, bounds.max),
+            pair="memory" if quantity else "disk",
+            left=quota_left(self.quota, "memory") if parts[1] == "limits" else "",
+        )
 
     def _device(self, device: ExtendedResource) -> Field:
         return self._field(
@@ -184,6 +238,7 @@ class FieldBuilder:
             errors=tuple(self.sentence(one) for one in self.problems if one.path == path),
             disabled=reason,
             changed=values[-1] != default,
+            default=(default,),
             wide=wide,
             numeric=numeric,
             longest=longest,

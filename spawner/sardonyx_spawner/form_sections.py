@@ -7,14 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .fields import S3Access
-from .form_fields import Choice, Field, FieldBuilder
+from .form_fields import Choice, Field, FieldBuilder, Kind
+from .form_words import describe_images, describe_quota
 from .paths import MAX_ITEMS, join_path
 from .service import ProfileOption
 
 #: Empty rows for environment variables: what a person without script can fill in at once.
 EMPTY_ROWS = 3
 
-_ROW_PATH = re.compile(r"extraEnvVars\[([0-9]{1,3})\]\.(name|value)")
+_ROW_PATH = re.compile(r"extraEnvVars\[([0-9]{1,3})\]\.(name|value|secret)")
 
 _S3_LABELS: Mapping[S3Access, str] = {
     "read-write": "form.s3.read_write",
@@ -43,6 +44,17 @@ class Section:
     def all_fields(self) -> list[Field]:
         """Return the fields with their parts."""
         return [part for one in self.fields for part in one.all()]
+
+    @property
+    def groups(self) -> list[list[Field]]:
+        """The fields, those of one quantity (guaranteed amount and limit) together."""
+        found: list[list[Field]] = []
+        for one in self.fields:
+            if one.pair and found and found[-1][0].pair == one.pair:
+                found[-1].append(one)
+            else:
+                found.append([one])
+        return found
 
     @property
     def changed(self) -> bool:
@@ -103,7 +115,7 @@ class SectionBuilder(FieldBuilder):
                     join_path(*at, "custom", "version"),
                     "text",
                     self._t("form.custom_image_name"),
-                    self._t("form.custom_image_name.help"),
+                    f"{self._t('form.custom_image_name.help')} {describe_images(image.custom.allow, self.messages)}",
                     "",
                     wide=True,
                     longest=512,
@@ -179,7 +191,8 @@ class SectionBuilder(FieldBuilder):
             )
         fields += [self._device(device) for device in resources.extended]
         title, intro = self._t("form.section.resources"), self._t("form.section.resources.intro")
-        return Section("resources", title, intro, fields=tuple(fields)) if fields else None
+        notices = describe_quota(self.quota, self.messages)
+        return Section("resources", title, intro, fields=tuple(fields), notices=notices) if fields else None
 
     def _persistence(self) -> Section | None:
         disk = self.service.persistence
@@ -200,18 +213,21 @@ class SectionBuilder(FieldBuilder):
         git = self.service.git
         if not git.shown:
             return None
+        repository = self._field(
+            "git.repository",
+            "text",
+            self._t("form.git.repository"),
+            self._t("form.git.repository.help"),
+            git.repository,
+            wide=True,
+        )
+        branch = self._field(
+            "git.branch", "text", self._t("form.git.branch"), self._t("form.git.branch.help"), git.branch
+        )
+        branches = {one: None for known in self.known.values() for one in known}
         fields = (
-            self._field(
-                "git.repository",
-                "text",
-                self._t("form.git.repository"),
-                self._t("form.git.repository.help"),
-                git.repository,
-                wide=True,
-            ),
-            self._field(
-                "git.branch", "text", self._t("form.git.branch"), self._t("form.git.branch.help"), git.branch
-            ),
+            replace(repository, known=tuple(self.known)),
+            replace(branch, known=tuple(branches)),
             self._check(
                 "git.enabled", self._t("form.git.enabled"), self._t("form.git.enabled.help"), git.enabled
             ),
@@ -288,7 +304,7 @@ class SectionBuilder(FieldBuilder):
                 Choice(path, path, "" if known is None or path in known else absent) for path in listed
             ),
         )
-        return replace(made, values=chosen, changed=set(chosen) != set(usable))
+        return replace(made, values=chosen, default=usable, changed=set(chosen) != set(usable))
 
     def _s3(self) -> Section | None:
         section = self.service.s3
@@ -333,7 +349,7 @@ class SectionBuilder(FieldBuilder):
     def _environment(self) -> Section | None:
         if not self.service.environment.shown:
             return None
-        rows = tuple(self._row(index, *pair) for index, pair in enumerate(self._variables()))
+        rows = tuple(self._row(index, *row) for index, row in enumerate(self._variables()))
         return Section(
             "extraEnvVars",
             self._t("form.section.environment"),
@@ -341,8 +357,8 @@ class SectionBuilder(FieldBuilder):
             fields=rows,
         )
 
-    def _variables(self) -> list[tuple[str, str]]:
-        """Return names and values, then empty rows.
+    def _variables(self) -> list[tuple[str, str, bool]]:
+        """Return name, value and whether it is secret of each variable, then empty rows. Secret values are left out.
 
         Rows move up where one was taken out, as in ``unflatten``: problems count what is left.
         """
@@ -351,26 +367,32 @@ class SectionBuilder(FieldBuilder):
             match = _ROW_PATH.fullmatch(path)
             if match and texts:
                 found.setdefault(int(match[1]), {})[match[2]] = texts[-1]
-        rows = [(found[at].get("name", ""), found[at].get("value", "")) for at in sorted(found)]
-        while rows and rows[-1] == ("", ""):
+        rows = []
+        for at in sorted(found):
+            row = found[at]
+            secret = row.get("secret", "").lower() in ("true", "on")
+            rows.append((row.get("name", ""), "" if secret else row.get("value", ""), secret))
+        while rows and rows[-1][:2] == ("", ""):
             rows.pop()
-        return (rows + [("", "")] * EMPTY_ROWS)[:MAX_ITEMS]
+        return (rows + [("", "", False)] * EMPTY_ROWS)[:MAX_ITEMS]
 
-    def _row(self, index: int, name: str, value: str) -> Field:
-        path = join_path("extraEnvVars", index)
+    def _row(self, index: int, name: str, value: str, secret: bool) -> Field:
         number = str(index + 1)
-        parts = tuple(
-            replace(
-                self._field(join_path("extraEnvVars", index, part), "text", label, "", ""),
-                values=(text,),
-                changed=bool(text),
-                longest=longest,
-            )
-            for part, label, text, longest in (
-                ("name", self._t("form.environment.name", number=number), name, 255),
-                ("value", self._t("form.environment.value", number=number), value, 32_768),
-            )
+
+        def part(last: str, kind: Kind, text: str, help_text: str = "", longest: int = 255) -> Field:
+            label = self._t(f"form.environment.{last}", number=number)
+            made = self._field(join_path("extraEnvVars", index, last), kind, label, help_text, "")
+            return replace(made, values=(text,), changed=bool(text) and text != "false", longest=longest)
+
+        kept = secret and name in self.kept
+        again = "form.environment.link" if self.from_link else "form.environment.again"
+        told = "form.environment.kept" if kept else again if secret and name else ""
+        parts = (
+            part("name", "text", name),
+            replace(part("value", "text", value, self._t(told) if told else "", 32_768), kept=kept),
+            part("secret", "check", "true" if secret else "false"),
         )
+        path = join_path("extraEnvVars", index)
         row = self._field(path, "row", self._t("form.environment.row", number=number), "", "")
         return replace(row, parts=parts, changed=False)
 

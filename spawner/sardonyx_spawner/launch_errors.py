@@ -56,8 +56,8 @@ def problem_sentence(problem: OptionProblem, messages: Messages) -> str:
     return messages.translate("launch.invalid", field=problem.path, problem=text)
 
 
-def options_error(error: LaunchOptionsError, messages: Messages) -> LaunchError:
+def options_error(error: LaunchOptionsError, messages: Messages, reason: str = "options") -> LaunchError:
     """Return what the person is told about options that cannot be used: all that is wrong with them at
     once."""
     sentences = [problem_sentence(problem, messages) for problem in error.problems]
-    return LaunchError(" ".join(sentences), reason="options")
+    return LaunchError(" ".join(sentences), reason=reason)

@@ -18,9 +18,16 @@ from weakref import WeakKeyDictionary
 from .errors import OptionProblem
 from .form import FormRequest, current_request, make_context, read_link, render_form
 from .messages import LANGUAGES
+from .option_secrets import SplitOptions
 
 #: Query arguments of JupyterHub's own.
 _NOT_OPTIONS = frozenset({"next", "display_name", "_xsrf", "service"})
+#: Field by which the page handler names the session; browsers cannot send it.
+SERVER_FIELD = "_server"
+#: No session can be called that: two hyphens are not allowed in a name.
+NO_SERVER = "--"
+#: Sessions that are looked at for suggestions.
+_SUGGESTED = 50
 #: Seconds that the form waits for what is the person's own.
 _CONTEXT_SECONDS = 4.0
 
@@ -43,12 +50,18 @@ class FormAttempt:
         What is wrong with it.
     options
         The ``user_options`` that it means, once they were found right.
+    secrets
+        The same with what was marked secret in them, until that was handed over.
+    kept
+        Names of the secret variables that were kept for the session before.
     """
 
     server_name: str
     form: Mapping[str, Sequence[Any]] = field(repr=False)
     problems: tuple[OptionProblem, ...] = ()
     options: dict[str, Any] | None = field(default=None, repr=False)
+    secrets: SplitOptions | None = field(default=None, repr=False)
+    kept: frozenset[str] = frozenset()
 
 
 def remember_language(user: Any, language: str) -> None:
@@ -64,9 +77,22 @@ def language_of(user: Any) -> str:
 def begin_attempt(spawner: Any, form: Mapping[str, Any]) -> FormAttempt:
     """Note that the request of the present context posted `form`."""
     texts = {name: values for name, values in form.items() if _are_texts(values)}
-    attempt = FormAttempt(spawner.name, texts)
+    # The page handler says for which session; its form may be that of another spawner.
+    server_name = str((form.get(SERVER_FIELD) or [spawner.name])[-1])
+    attempt = FormAttempt(server_name, texts, kept=spawner.kept_secrets(server_name))
     _attempt.set(attempt)
     return attempt
+
+
+def begin_request(server_name: str, split: SplitOptions, kept: frozenset[str]) -> None:
+    """Note that the request of the present context (of the REST API) launches a session with `split`."""
+    _attempt.set(FormAttempt(server_name, {}, options=split.user_options, secrets=split, kept=kept))
+
+
+def attempt_for(spawner: Any) -> FormAttempt | None:
+    """Return the attempt of the present context if it is what `spawner` launches."""
+    attempt = _attempt.get()
+    return attempt if attempt is not None and attempt.options == spawner.user_options else None
 
 
 def _are_texts(values: Any) -> bool:
@@ -91,7 +117,7 @@ async def build_form(spawner: Any) -> str:
     """
     attempt = _attempt.get()
     request = current_request.get() or _request(spawner, attempt)
-    own = await _own_context(spawner)
+    own = await own_context(spawner)
     catalogue = await spawner.get_catalogue()
     context = make_context(
         catalogue,
@@ -102,6 +128,9 @@ async def build_form(spawner: Any) -> str:
         local=spawner.sessions_are_local,
         isolated=await spawner.people_are_isolated(),
         saved=_saved(spawner, attempt),
+        kept=spawner.kept_secrets(),
+        quota=own.get("quota"),
+        known=_known_repositories(spawner),
     )
     return render_form(context)
 
@@ -140,12 +169,31 @@ def _query(spawner: Any) -> dict[str, list[str]]:
     return found
 
 
+def _known_repositories(spawner: Any) -> dict[str, list[str]]:
+    """Return the repositories of the person's own sessions and their branches: no Git host is asked for them."""
+    found: dict[str, list[str]] = {}
+    for row in list(spawner.user.orm_spawners.values())[:_SUGGESTED]:
+        options = (row.user_options or {}).get("options") if isinstance(row.user_options, Mapping) else None
+        git = options.get("git") if isinstance(options, Mapping) else None
+        if (
+            not isinstance(git, Mapping)
+            or not isinstance(git.get("repository"), str)
+            or not git["repository"]
+        ):
+            continue
+        branches = found.setdefault(git["repository"], [])
+        branch = git.get("branch")
+        if isinstance(branch, str) and branch and branch not in branches:
+            branches.append(branch)
+    return found
+
+
 def _saved(spawner: Any, attempt: FormAttempt | None) -> Mapping[str, Any] | None:
     stored = getattr(spawner.orm_spawner, "user_options", None) if attempt is None else None
     return stored if isinstance(stored, Mapping) and stored else None
 
 
-async def _own_context(spawner: Any) -> Mapping[str, Any]:
+async def own_context(spawner: Any) -> Mapping[str, Any]:
     """Return what is the person's own; a backend that is down must not keep anybody from the form."""
     if spawner.form_context_hook is None:
         return {"secrets": [], "git_hosts": []}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 State = Literal["running", "ok", "warning", "failed"]
@@ -17,19 +19,58 @@ _MAX_EVENTS = 200
 _MAX_MESSAGE = 500
 
 
+@dataclass(frozen=True)
+class Step:
+    """One event of a launch.
+
+    Parameters
+    ----------
+    at
+        When.
+    step
+        ``options``, ``credentials``, ``s3``, ``start``, ``clone``, ...
+    state
+        How it went.
+    text
+        The sentence for the person.
+    percent
+        How far the launch was, of 100.
+    """
+
+    at: datetime
+    step: str
+    state: State
+    text: str
+    percent: int
+
+
 class LaunchProgress:
     """The events of one launch, in order. Used on the event loop only.
+
+    Parameters
+    ----------
+    changed
+        Called after each event.
+
+    Attributes
+    ----------
+    events
+        As JupyterHub's pending page wants them, and with ``step`` and ``state``.
+    steps
+        The same, with when and what.
 
     Examples
     --------
     >>> progress = LaunchProgress()
     >>> progress.add("options", "ok", "Launch options are in order")
     >>> progress.events
-    [{'progress': 5, 'message': 'Launch options are in order'}]
+    [{'progress': 5, 'message': 'Launch options are in order', 'step': 'options', 'state': 'ok'}]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] | None = None) -> None:
         self.events: list[dict[str, Any]] = []
+        self.steps: list[Step] = []
+        self._listener = changed
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -46,8 +87,12 @@ class LaunchProgress:
             return
         reached = max((event["progress"] for event in self.events), default=0)
         percent = _PERCENT.get(step, _OTHER) + (2 if state != "running" and step == "start" else 0)
-        self.events.append({"progress": max(reached, percent), "message": text})
+        # the pending page shows each state as an icon; JupyterHub hands the two further keys on as they are
+        self.events.append({"progress": max(reached, percent), "message": text, "step": step, "state": state})
+        self.steps.append(Step(datetime.now(UTC), step, state, text, max(reached, percent)))
         self._wake()
+        if self._listener is not None:
+            self._listener()
 
     def close(self) -> None:
         """Say that nothing more will come."""

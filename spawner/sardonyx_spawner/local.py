@@ -19,6 +19,7 @@ from jupyterhub.utils import maybe_future, url_path_join
 
 from . import local_environment as environments
 from . import local_process as processes
+from . import session_looks as looks
 from .bundle import SessionBundle
 from .launch_errors import LaunchError
 from .limits import Limits, Wanted, group_name, prepare
@@ -62,6 +63,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         self._starting = False
         self._runtime = ""
         self._limits = Limits()
+        self._look: looks.Look | None = None
         super().__init__(*args, **kwargs)
 
     # State ------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
     def clear_state(self) -> None:
         """Forget the processes."""
         super().clear_state()
-        self._runner = None
+        self._runner = self._look = None
         self._runtime = ""
         self._limits = Limits()
 
@@ -138,7 +140,7 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
             If it does not start; nothing of it is left then.
         """
         await self.load_user_options()
-        self._starting = True
+        self._starting, self.exit_reason = True, ""
         try:
             folders = await self._folders()
             environment = self._environment_folder()
@@ -403,7 +405,8 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
             return 0
         if self._runner.alive:
             return None
-        code, _ = await _blocking(processes.exit_of, (await self._folders()).state)
+        code, self.exit_reason = await _blocking(processes.exit_of, (await self._folders()).state)
+        self.exit_code = code
         await self._in_thread(self._end_all, await self._folders(), True)
         return code
 
@@ -411,6 +414,30 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
         """End the session: gently, by force after `stop_seconds`; `now`: by force at once."""
         await self._in_thread(self._end_all, await self._folders(), now)
         self._runner = None
+
+    # Looking ----------------------------------------------------------------------------------------------
+
+    async def read_log(self, after: int | None = None) -> looks.LogPart:
+        """Return what the session logged after the byte `after`, or the end of it; tokens are left out."""
+        folders = await self._folders()
+        return await _blocking(looks.read_log, folders.log, after, (self.api_token or "",))
+
+    async def usage(self) -> looks.Usage | None:
+        """Return what the session's processes use now; ``None`` if it does not run."""
+        runner = self._runner
+        if runner is None or not runner.alive:
+            return None
+        used, self._look = await _blocking(looks.usage_between, runner.identity.pid, self._look)
+        return used
+
+    async def disk_size(self) -> looks.DiskSize:
+        """Return how much is on the session's disk."""
+        return await _blocking(looks.disk_size, (await self._folders()).disk)
+
+    async def runs_command(self) -> bool:
+        """Return whether a command runs in one of the session's terminals."""
+        runner = self._runner
+        return runner is not None and await _blocking(looks.runs_command, runner.identity.pid)
 
     async def rename(self, old_name: str, new_name: str) -> None:
         """Keep the disk of a session that gets another name."""
@@ -421,6 +448,10 @@ class LocalDatalabSpawner(LocalSettings, Spawner):  # type: ignore[misc]
     async def delete_forever(self) -> None:
         """Remove the session's disk, logs and everything else of it."""
         await maybe_future(super().delete_forever())
+        if not self.handle:
+            # It never started, so there is nothing of it. To ask for the handle would give one to a person who was
+            # just deleted.
+            return
         folders = await self._folders()
         await self._in_thread(self._end_left_behind, folders)
         await self._in_thread(folders.forget)

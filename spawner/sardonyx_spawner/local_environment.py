@@ -126,7 +126,7 @@ def server_environment(
     overlay = f"{layout.home}/{OVERLAY}"
     found = {
         **service.env,
-        **{variable.name: variable.value for variable in options.extra_env_vars},
+        **{one.name: one.value for one in options.extra_env_vars if not one.secret},
         "GIT_REPOSITORY": options.git.repository,
         "GIT_BRANCH": options.git.branch,
         "SARDONYX_INIT_SCRIPT": options.init.personal_init,

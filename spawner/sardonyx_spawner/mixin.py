@@ -25,13 +25,16 @@ from . import launch_form
 from .bundle import SessionBundle
 from .catalogue import Catalogue, Service
 from .errors import LaunchOptionsError
+from .known_secrets import validate_with_secrets
 from .launch_catalogue import catalogue_from
 from .launch_errors import LaunchError, LinkNotLaunchedError, options_error
 from .launch_form import FormAttempt
 from .launch_progress import LaunchProgress, State
 from .messages import Messages, pick_language
-from .options import LaunchOptions, options_from_form, parse_options, validate_options
+from .options import LaunchOptions, options_from_form, parse_options
 from .quantities import parse_cpu, parse_memory
+from .session_state import SessionState
+from .session_values import SessionValuesMixin
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as _Base
@@ -44,7 +47,7 @@ _STATES = ("running", "ok", "warning", "failed")
 _END_SECONDS = 15.0
 
 
-class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
+class DatalabSpawnerMixin(SessionState, SessionValuesMixin, _Base):  # type: ignore[misc]
     """Mixed in before a JupyterHub spawner class.
 
     Attributes
@@ -83,12 +86,15 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         allow_none=True,
         config=True,
         help="""
-        The services on offer as an object instead of a file: a
-        :class:`~sardonyx_spawner.catalogue.Catalogue`, or text in YAML. Wins over `catalogue_file`.
+        The services on offer as an object instead of a file. Wins over `catalogue_file`.
+
+        A :class:`~sardonyx_spawner.catalogue.Catalogue`, text in YAML, or a `profile_list` as KubeSpawner takes it:
+        list, dict, or a callable that takes the spawner and returns one of these (may be async; asked once for each
+        form that is shown and once for each check of options).
 
         Example::
 
-            c.DatalabSpawnerMixin.catalogue = load_catalogue("/srv/sardonyx/catalogue.yaml")
+            c.DatalabSpawnerMixin.catalogue = [{"display_name": "Small", "kubespawner_override": {"mem_limit": "1G"}}]
 
         .. versionadded:: 0.1
         """,
@@ -154,8 +160,8 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         config=True,
         help="""
         Returns what the launch form offers of the person's own: async callable `(spawner) -> dict` with
-        `secrets` and `git_hosts`, lists or `None` where they are not known. After 4 seconds the form is shown
-        without.
+        `secrets` and `git_hosts`, lists or `None` where they are not known (`secrets_complete`: whether no secret is
+        left out). After 4 seconds the form is shown without.
 
         Example::
 
@@ -183,7 +189,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
         self.grant: dict[str, Any] | None = None
         self.bundle: SessionBundle | None = None
         self._resolved_for: str | None = None
-        self.launch_progress = LaunchProgress()
+        self.launch_progress = LaunchProgress(self.state_changed)
 
     # State ------------------------------------------------------------------------------------------------
 
@@ -264,14 +270,12 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
 
     async def _options_from_form_now(self, attempt: FormAttempt) -> dict[str, Any]:
         try:
-            options = options_from_form(attempt.form)
-            service, raw = await self._find_service(options)
-            validate_options(service, raw, local=self.sessions_are_local)
+            attempt.secrets = await self.check_options(options_from_form(attempt.form), attempt.kept)
         except LaunchOptionsError as error:
             attempt.problems = tuple(error.problems)
             raise options_error(error, self.messages) from None
-        attempt.options = options
-        return options
+        attempt.options = attempt.secrets.user_options
+        return attempt.options
 
     def options_from_query(self, query_data: Mapping[str, Any]) -> Any:
         """Never launch by a link: JupyterHub then shows the form, which is filled from the query.
@@ -296,7 +300,7 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
             If it cannot be used and never could.
         """
         try:
-            return await catalogue_from(self.catalogue, self.catalogue_file, self.log)
+            return await catalogue_from(self.catalogue, self.catalogue_file, self)
         except (ValueError, TypeError, OSError) as error:
             self.log.error("There is no catalogue: %s", error)
             raise LaunchError(
@@ -355,9 +359,13 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
             service, raw = await self._find_service_or_explain()
             lenient = digest == self._accepted and not launch_form.is_fresh(self)
             try:
-                valid = validate_options(service, raw, lenient=lenient, local=self.sessions_are_local)
+                valid = await validate_with_secrets(self, service, raw, lenient=lenient)
+                self.refuse_secret_values(valid.options)
             except LaunchOptionsError as error:
                 raise options_error(error, self.messages) from None
+            await self._keep_attempt()
+            # Nothing may be awaited between these two: the quota counts what was taken.
+            await self.stay_in_quota(service, valid.options)
             self._take(service, valid.options)
             self._accepted = self._resolved_for = digest
         messages = self.messages
@@ -382,7 +390,9 @@ class DatalabSpawnerMixin(_Base):  # type: ignore[misc]
 
     def _take(self, service: Service, options: LaunchOptions) -> None:
         self.service, self.launch_options = service, options
-        session = f"{self.handle}/{self.name or 'default'}/{secrets.token_hex(8)}"
+        # A session may be called "default", which is not the one without a name.
+        name = {"": "default", "default": "default-"}.get(self.name, self.name)
+        session = f"{self.handle}/{name}/{secrets.token_hex(8)}"
         self.grant = {**service.to_grant_data(options), "session": session}
         amounts = options.resources
         self._set_traits(

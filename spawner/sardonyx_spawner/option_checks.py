@@ -230,6 +230,8 @@ def variables(value: Any) -> Sifted:
     """Sift environment variables, ``[{"name": ..., "value": ...}]``; rows without name and value are left
     out.
 
+    One that is secret has ``"secret": true``, and no value where that is kept elsewhere (:mod:`.option_secrets`).
+
     Raises
     ------
     RefusedError
@@ -239,38 +241,46 @@ def variables(value: Any) -> Sifted:
         raise RefusedError("option.not_a_list")
     if len(value) > MAX_ITEMS:
         raise RefusedError("option.too_many", max=MAX_ITEMS)
-    good: dict[str, str] = {}
+    good: dict[str, dict[str, Any]] = {}
     bad: list[tuple[tuple[str | int, ...], RefusedError]] = []
     for index, row in enumerate(value):
-        if not isinstance(row, dict) or not set(row) <= {"name", "value"}:
+        if not isinstance(row, dict) or not set(row) <= {"name", "value", "secret"}:
             bad.append(((index,), RefusedError("option.not_a_variable")))
             continue
         name, text = row.get("name") or "", row.get("value", "")
         if not name and not text:
             continue
-        found = [
-            (part, why)
-            for part, why in (("name", _name_problem(name)), ("value", _value_problem(text)))
-            if why
-        ]
+        found = _variable_problems(row, name, text)
         if not found and name in good:
             found = [("name", RefusedError("option.variable_twice", name=name))]
         bad.extend(((index, part), why) for part, why in found)
         if not found:
-            good[name] = text
-    if sum(len(name) + len(text) for name, text in good.items()) > MAX_ALL_VALUES:
+            mark = {"secret": True} if flag(row.get("secret", False)) else {}
+            good[name] = {"name": name, "value": text, **mark}
+    if sum(len(name) + len(row["value"]) for name, row in good.items()) > MAX_ALL_VALUES:
         raise RefusedError("option.variables_too_long", max=MAX_ALL_VALUES)
-    return [{"name": name, "value": text} for name, text in good.items()], bad
+    return list(good.values()), bad
 
 
-def _name_problem(name: Any) -> RefusedError | None:
+def _variable_problems(row: dict[str, Any], name: Any, text: Any) -> list[tuple[str, RefusedError]]:
+    found = [("name", name_problem(name)), ("value", value_problem(text))]
+    try:
+        flag(row.get("secret", False))
+    except RefusedError as refused:
+        found.append(("secret", refused))
+    return [(part, why) for part, why in found if why]
+
+
+def name_problem(name: Any) -> RefusedError | None:
+    """Return why `name` cannot be the name of a variable that people set; None if it can."""
     if not isinstance(name, str):
         return RefusedError("option.not_text")
     reason = why_refused(name)
     return RefusedError(reason, name=name[:80]) if reason else None
 
 
-def _value_problem(value: Any) -> RefusedError | None:
+def value_problem(value: Any) -> RefusedError | None:
+    """Return why `value` cannot be the value of a variable; None if it can."""
     if not isinstance(value, str):
         return RefusedError("option.not_text")
     if len(value) > MAX_VALUE:

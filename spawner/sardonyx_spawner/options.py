@@ -122,10 +122,17 @@ class ServiceOptions(_Options):
 
 
 class EnvVar(_Options):
-    """One environment variable of the person's own."""
+    """One environment variable of the person's own; a `secret` one has no value where that is kept elsewhere."""
 
     name: str
     value: str = Field(default="", repr=False)
+    secret: bool = False
+
+    @model_serializer(mode="plain")
+    def _as_given(self) -> dict[str, Any]:
+        if not self.secret:
+            return {"name": self.name, "value": self.value}
+        return {"name": self.name, **({"value": self.value} if self.value else {}), "secret": True}
 
 
 class LaunchOptions(_Options):

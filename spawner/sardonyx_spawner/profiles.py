@@ -46,10 +46,15 @@ async def load_profiles(profile_list: ProfileList, spawner: Any) -> Catalogue:
     CatalogueError
         If a profile cannot be read.
     """
+    found: Any = profile_list
     if callable(profile_list):
         found = profile_list(spawner)
-        return catalogue_from_profiles(await found if inspect.isawaitable(found) else found)
-    return catalogue_from_profiles(profile_list)
+        if inspect.isawaitable(found):
+            found = await found
+    if not isinstance(found, list | tuple | Mapping):
+        problem = f"should be a list or a dictionary of profiles, not {type(found).__name__}"
+        raise CatalogueError([CatalogueProblem(SOURCE, 0, "", problem)])
+    return catalogue_from_profiles(found)
 
 
 def catalogue_from_profiles(profiles: Profiles) -> Catalogue:
@@ -65,10 +70,15 @@ def catalogue_from_profiles(profiles: Profiles) -> Catalogue:
         With all that is wrong. Keys that KubeSpawner would ignore are wrong too: it may be that a profile was
         to be kept from people by them.
     """
-    items = [profiles[key] for key in sorted(profiles)] if isinstance(profiles, Mapping) else list(profiles)
+    places: list[str | int]
+    if isinstance(profiles, Mapping):
+        keys = sorted(profiles)
+        places, items = [*keys], [profiles[key] for key in keys]
+    else:
+        places, items = list(range(len(profiles))), list(profiles)
     problems = [
-        CatalogueProblem(SOURCE, 0, join_path(index), "should be a dictionary")
-        for index, item in enumerate(items)
+        CatalogueProblem(SOURCE, 0, join_path(place), "should be a dictionary")
+        for place, item in zip(places, items, strict=True)
         if not isinstance(item, Mapping)
     ]
     if not problems:
@@ -77,8 +87,20 @@ def catalogue_from_profiles(profiles: Profiles) -> Catalogue:
             return Catalogue.model_validate(data)
         except ValidationError as error:
             for path, message in explain(Catalogue, error, data):
-                problems.append(CatalogueProblem(SOURCE, 0, join_path(*_profile_path(path)), message))
+                problems.append(_problem(_profile_path(path), message, places, items))
     raise CatalogueError(problems)
+
+
+def _problem(
+    path: tuple[str | int, ...], message: str, places: Sequence[str | int], items: Sequence[Mapping[str, Any]]
+) -> CatalogueProblem:
+    """Return a problem by the names that the operator gave: the dictionary's key, and the profile's slug or name."""
+    if not path or not isinstance(path[0], int):
+        return CatalogueProblem(SOURCE, 0, join_path(*path), message)
+    profile = items[path[0]]
+    name = profile.get("slug") or profile.get("display_name")
+    told = f"{message} (profile {str(name)[:80]!r})" if name else message
+    return CatalogueProblem(SOURCE, 0, join_path(places[path[0]], *path[1:]), told)
 
 
 _PROFILE_KEYS = {"slug": "id", "display_name": "name"}

@@ -46,13 +46,14 @@ def start_time(pid: int) -> int | None:
 
     With it a process is told from a later one that got the same number; see proc(5), ``/proc/pid/stat``.
     """
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     if fields is None or fields[0] in "ZX":
         return None
     return int(fields[19])
 
 
-def _stat_fields(pid: int | str) -> list[str] | None:
+def stat_fields(pid: int | str) -> list[str] | None:
+    """Return the fields of proc_pid_stat(5) from ``state`` on; ``None`` if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -66,7 +67,7 @@ def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208  (Path.iterdir costs twice as much for thousands of names)
         if entry.isdigit():
-            fields = _stat_fields(entry)
+            fields = stat_fields(entry)
             if fields is not None and fields[0] not in "ZX":
                 children.setdefault(int(fields[1]), []).append(int(entry))
     found = list(children.get(pid, ()))
@@ -105,7 +106,7 @@ def inner_process(pid: int) -> int:
 
 
 def _parent_of(pid: int) -> int:
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     return int(fields[1]) if fields else 0
 
 

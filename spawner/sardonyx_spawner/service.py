@@ -25,6 +25,7 @@ from .fields import (
     S3Access,
     SourceName,
     Strict,
+    Tag,
     Text,
     VariableName,
     WebAddress,
@@ -35,6 +36,7 @@ from .fields import (
     misplaced,
     refuse,
 )
+from .idle_stop import IdleStop
 from .paths import join_path
 from .quantities import parse_cpu, parse_memory
 
@@ -326,11 +328,14 @@ class Service(Strict):
 
     id: Identifier
     name: Text
-    description: Text | None = None
-    readme: Text | None = None
+    description: Text | None = Field(default=None, description="One sentence, shown on the card.")
+    readme: Text | None = Field(default=None, description="More about the service, in Markdown.")
     category: Text = Text(en="Other", fr="Autres")
     icon: Annotated[Line, AfterValidator(check_icon)] = Field(
         default="", description="File name of an icon, or https address."
+    )
+    tags: tuple[Tag, ...] = Field(
+        default=(), max_length=12, description="Words by which people find the service; shown on its card."
     )
     order: StrictInt = Field(default=0, description="Place among its category; lower comes first.")
     default: StrictBool = Field(
@@ -355,6 +360,9 @@ class Service(Strict):
         Field(
             default_factory=dict, description="Variables of every session of this service. Not for secrets."
         )
+    )
+    idle_stop: IdleStop | None = Field(
+        default=None, description="When idle sessions are stopped; absent: the operator's rule."
     )
     local: Local | None = Field(
         default=None, description="Absent: the local spawner does not offer the service."
@@ -404,7 +412,9 @@ class Service(Strict):
     def to_grant_data(self, options: LaunchOptions) -> dict[str, Any]:
         """Return what a session with `options` may have: the hub's ``Grant`` as data, without ``session``."""
         vault = options.vault.enabled
+        variables = [one.name for one in options.extra_env_vars if one.secret]
         return {
+            **({"variables": variables} if variables else {}),
             "s3": options.s3.access,
             "secrets": list(options.vault.secret) if vault else [],
             "git_hosts": list(self.git.hosts) if options.git.enabled else [],

@@ -12,12 +12,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.scanner import RoundTripScanner, ScannerError
 
 from .paths import Part
 
 _TAG = "tag:yaml.org,2002:"
 #: Aliases multiply what a text stands for; no catalogue has as many values.
 _MAX_NODES = 100_000
+#: Brackets in brackets. The scanner's time grows with the square of their depth: thousands take it a minute.
+_MAX_BRACKETS = 50
 
 
 @dataclass
@@ -45,10 +48,18 @@ class YamlSource:
         return self.lines.get(path, 1)
 
 
+class _Scanner(RoundTripScanner):
+    def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803 (ruamel's name)
+        if len(self.flow_context) >= _MAX_BRACKETS:
+            raise ScannerError(None, None, "too many brackets in brackets", self.reader.get_mark())
+        super().fetch_flow_collection_start(TokenClass, to_push)
+
+
 def read_yaml(text: str) -> YamlSource:
     """Return `text` as data with lines. Nothing is raised: what is wrong is in ``problems``."""
     source = YamlSource()
     yaml = YAML(typ="rt", pure=True)
+    yaml.Scanner = _Scanner
     try:
         node = yaml.compose(text)
     except MarkedYAMLError as error:
@@ -140,7 +151,17 @@ class _Converter:
         if kind not in readers:
             self._refuse(path, node, f"has a tag ({kind}); tags are not allowed")
             return None
-        return getattr(self._scalars, f"construct_yaml_{kind}")(node)
+        try:
+            found = getattr(self._scalars, f"construct_yaml_{kind}")(node)
+            if isinstance(found, int):
+                str(
+                    found
+                )  # Python writes no number of thousands of digits; a hexadecimal one is read all the same
+            return found
+        except (ArithmeticError, LookupError, ValueError):
+            # An explicit tag before something else, or thousands of digits.
+            self._refuse(path, node, f"is no {kind}")
+            return None
 
     def _refuse(self, path: tuple[Part, ...], node: Node, message: str) -> None:
         line = node.start_mark.line + 1

@@ -71,8 +71,8 @@ class RunDirectory:
         with self._parent(name) as (fd, base), contextlib.suppress(FileExistsError):
             os.mkdir(base, 0o700, dir_fd=fd)
 
-    def read_bytes(self, name: str) -> Optional[bytes]:
-        """Return a file's content, or ``None`` if it is missing, no regular file, or larger than 16 MiB."""
+    def read_bytes(self, name: str, limit: int = _MAX_READ) -> Optional[bytes]:
+        """Return a file's content, or ``None`` if it is missing, no regular file, or larger than `limit` bytes."""
         try:
             with self._parent(name) as (parent, base):
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -83,12 +83,12 @@ class RunDirectory:
             os.close(fd)
             return None
         with os.fdopen(fd, "rb") as file:
-            data = file.read(_MAX_READ + 1)
-        return data if len(data) <= _MAX_READ else None
+            data = file.read(limit + 1)
+        return data if len(data) <= limit else None
 
-    def read_json(self, name: str) -> Optional[dict[str, Any]]:
-        """Return a file's JSON object, or ``None`` if it is missing or holds anything else."""
-        data = self.read_bytes(name)
+    def read_json(self, name: str, limit: int = _MAX_READ) -> Optional[dict[str, Any]]:
+        """Return a file's JSON object, or ``None`` if it is missing, larger than `limit` bytes, or anything else."""
+        data = self.read_bytes(name, limit)
         if data is None:
             return None
         try:

@@ -13,6 +13,9 @@ from .rundir import GENERATION, RunDirectory
 #: A clock that is off by less is right: no correction of the times that programs in the session compare with
 #: it.
 CLOCK_TOLERANCE = 5.0
+#: Bytes of the ``mc`` configuration in which a person's own aliases are looked for. The session writes it, and what it
+#: costs to read counts against nobody's limits: the agent runs outside the session's control group.
+_MAX_MC = 1024 * 1024
 
 
 def boot_clock() -> float:
@@ -148,7 +151,7 @@ class State:
             "git.list": render.git_list(accounts),
             "git-helper.config": render.git_helper_config(accounts, self.package_view, self.run_view),
             "git-identity.config": render.git_identity_config(accounts, environment),
-            "mc/config.json": render.mc_config(s3, self.directory.read_json("mc/config.json")),
+            "mc/config.json": render.mc_config(s3, self.directory.read_json("mc/config.json", _MAX_MC)),
             "rclone.conf": render.rclone_conf(s3),
             GENERATION: b"%d\n" % generation,
         }
