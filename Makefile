@@ -24,4 +24,4 @@ lock: ## compile the lock files again from their .in files (UPGRADE=1: newest ve
 	@exec .venv/bin/python tools/lock.py
 
 clean: ## remove what was installed and built here; .sardonyx (people's data) stays
-	rm -rf .venv node_modules build dist .mypy_cache .ruff_cache .pytest_cache test-results
+	rm -rf .venv node_modules hub/sardonyx_hub/pages/static/ui build dist .mypy_cache .ruff_cache .pytest_cache test-results

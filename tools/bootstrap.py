@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 NODE_MODULES = ROOT / "node_modules"
+UI = ROOT / "hub" / "ui"
+UI_BUILT = ROOT / "hub" / "sardonyx_hub" / "pages" / "static" / "ui"
 UV_LOCK = ROOT / "requirements" / "uv.lock"
 LOCKS = {"runtime": ROOT / "requirements" / "runtime.lock", "dev": ROOT / "requirements" / "dev.lock"}
 WORKSPACE = [ROOT, ROOT / "hub", ROOT / "spawner", ROOT / "spawner" / "session"]
@@ -153,20 +155,40 @@ def install_python(profile: str) -> None:
         stamp.unlink(missing_ok=True)
     uv: list[str | Path] = [PYTHON, "-m", "uv", "pip"]
     exact: list[str | Path] = ["--quiet", "--python", PYTHON]
-    run([*uv, "sync", *exact, "--require-hashes", UV_LOCK, LOCKS[profile]], "installing packages")
+    # compiled now, on all processors: else the hub's first start does it, and every start where Python is told not to write
+    options = ["--require-hashes", "--compile-bytecode"]
+    run([*uv, "sync", *exact, *options, UV_LOCK, LOCKS[profile]], "installing packages")
     own: list[str | Path] = [word for path in WORKSPACE for word in ("--editable", path)]
     run([*uv, "install", *exact, "--no-deps", "--no-build-isolation", *own], "installing the workspace")
     stamps[profile].write_text(wanted[profile], encoding="utf-8")
 
 
-def install_node() -> None:
-    """Install the npm packages of package-lock.json."""
+def install_node(profile: str) -> None:
+    """Install the npm packages of package-lock.json; what only checks and tests need for "dev" alone."""
     stamp = NODE_MODULES / ".sardonyx"
-    wanted = digest([ROOT / "package.json", ROOT / "package-lock.json"])
-    if read_stamp(stamp) == wanted:
+    wanted = digest([ROOT / "package.json", UI / "package.json", ROOT / "package-lock.json"])
+    # "dev" holds everything of "runtime"
+    if read_stamp(stamp) in {f"{wanted} {profile}", f"{wanted} dev"}:
         return
     say("installing Node packages (once)")
-    run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], "installing Node packages")
+    less = ["--omit=dev"] if profile == "runtime" else []
+    run(["npm", "ci", *less, "--no-audit", "--no-fund", "--loglevel=error"], "installing Node packages")
+    stamp.write_text(f"{wanted} {profile}", encoding="utf-8")
+
+
+def build_pages() -> None:
+    """Build the scripts of the hub's pages with Vite, if their sources changed."""
+    sources = sorted(
+        path for path in UI.rglob("*") if path.is_file() and "node_modules" not in path.relative_to(UI).parts
+    )
+    names = [str(path.relative_to(UI)) for path in sources]
+    # Vite empties the folder first, the stamp with it: a build by hand counts as none
+    stamp = UI_BUILT / ".sardonyx"
+    wanted = digest([*sources, ROOT / "package-lock.json"], *names)
+    if read_stamp(stamp) == wanted:
+        return
+    say("building the pages' scripts")
+    run(["npm", "run", "--silent", "build", "-w", "hub/ui"], "building the pages' scripts")
     stamp.write_text(wanted, encoding="utf-8")
 
 
@@ -200,7 +222,8 @@ def main() -> int:
         with alone():
             make_venv()
             install_python(profile)
-            install_node()
+            install_node(profile)
+            build_pages()
     except BootstrapError as error:
         say(str(error))
         return 1

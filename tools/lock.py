@@ -15,6 +15,7 @@ REQUIREMENTS = ROOT / "requirements"
 ENVIRONMENTS = ROOT / "hub" / "sardonyx_hub" / "embedded" / "environments"
 STYLE = ["--generate-hashes", "--universal", "--no-header", "--no-annotate", "--quiet"]
 STYLE += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", "3.11"]
+STYLE += ["--override", str(REQUIREMENTS / "overrides.txt")]
 
 
 def compile_lock(source: Path, *more: str) -> None:

@@ -33,7 +33,7 @@ PATIENCE = 4
 
 @dataclass(frozen=True)
 class Tier:
-    """A row of the table: `commands` by name (static checks), or a folder for pytest; `budget` in minutes."""
+    """A row of the table: `commands` by name (static checks), or folders for pytest; `budget` in minutes."""
 
     name: str
     budget: int
@@ -57,12 +57,13 @@ STATIC = (
     ("ruff check", [PYTHON, "-m", "ruff", "check", "."]),
     ("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."]),
     ("mypy --strict", [PYTHON, "-m", "mypy"]),
-    ("mypy --strict tools", [PYTHON, "-m", "mypy", "tools"]),
+    ("mypy --strict tools", [PYTHON, "-m", "mypy", "tools", "hub/hatch_build.py"]),
+    ("tsc and eslint", ["npm", "run", "--silent", "check", "-w", "hub/ui"]),
 )
 TIERS = (
     Tier("static", 1, commands=STATIC),
     Tier("unit", 3, folder="tests/unit", needs=SANDBOX),
-    Tier("integration", 6, folder="tests/integration", needs=SANDBOX),
+    Tier("integration", 6, folder="tests/integration tests/api", needs=SANDBOX),
     Tier("faults", 8, folder="tests/faults", needs=(*SANDBOX, *CLOCK), beside="integration"),
     Tier("browser", 8, folder="tests/browser", needs=(*SANDBOX, *BROWSER)),
 )
@@ -105,7 +106,17 @@ def clean_environment() -> dict[str, str]:
         "RCLONE_",
         "OAUTH",
     )
-    alone = {"PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "BASH_ENV", "ENV", "KUBECONFIG", "PORT"}
+    # PYTHONDONTWRITEBYTECODE: what is started a hundred times is compiled once
+    alone = {
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "PYTHONDONTWRITEBYTECODE",
+        "VIRTUAL_ENV",
+        "BASH_ENV",
+        "ENV",
+        "KUBECONFIG",
+        "PORT",
+    }
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -184,10 +195,10 @@ def report_of(tier: Tier) -> Path:
 
 
 def pytest_command(tier: Tier) -> list[str]:
-    """Return the command that runs the folder of a tier."""
+    """Return the command that runs the folders of a tier."""
     report = report_of(tier)
     report.unlink(missing_ok=True)
-    return [*PYTEST, tier.folder, f"--junitxml={report}", "-o", f"junit_suite_name={tier.name}"]
+    return [*PYTEST, *tier.folder.split(), f"--junitxml={report}", "-o", f"junit_suite_name={tier.name}"]
 
 
 def finish_pytest(tier: Tier, child: subprocess.Popen[bytes], outcome: Outcome, started: float) -> None:

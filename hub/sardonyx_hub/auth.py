@@ -17,6 +17,7 @@ from jupyterhub.auth import Authenticator
 from jupyterhub.utils import maybe_future
 from traitlets import Unicode
 
+from .api.live import logout_handler
 from .handlers import datalab_handlers
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ class DatalabAuthenticatorMixin(Authenticator):  # type: ignore[misc]
         self._refreshed_at: dict[str, float] = {}
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
-        """Return our handlers before the authenticator's own."""
-        return [*datalab_handlers(), *super().get_handlers(app)]
+        """Return our handlers before the authenticator's own, and learn which hub asks for them."""
+        if self.datalab is not None:
+            self.datalab.attach(app)
+        own = super().get_handlers(app)
+        return [*datalab_handlers(), logout_handler(own), *own]
 
     async def run_post_auth_hook(self, handler: Any, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Run the operator's hook, then give the person a handle and a bucket; a failing backend never stops a sign-in."""
@@ -84,6 +88,7 @@ class DatalabAuthenticatorMixin(Authenticator):  # type: ignore[misc]
     def delete_user(self, user: Any) -> None:
         """Retire the handle of a deleted person: whoever gets the name next is somebody else."""
         super().delete_user(user)
+        self._refreshed_at.pop(user.name, None)
         if self.datalab is not None:
             self.datalab.farewell(user.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -203,6 +204,7 @@ class RunApp(SardonyxCommand):
             build_mc=self.build_mc,
             catalogue_file=Path(self.catalogue_file).absolute() if self.catalogue_file else None,
             config_file=self.config_path,
+            debug=self.log.getEffectiveLevel() <= logging.DEBUG,
         )
         self.exit(Supervisor(options, self.say).run())
 
@@ -255,13 +257,17 @@ class SardonyxApp(SardonyxCommand):
 
     name = Unicode("sardonyx")
     description = Unicode("Sardonyx: a self-service datalab as a JupyterHub distribution.")
-    examples = Unicode("sardonyx run\nsardonyx doctor\nsardonyx keys list\nsardonyx --generate-config")
+    examples = Unicode(
+        "sardonyx run\nsardonyx doctor\nsardonyx keys list\nsardonyx launch jupyter-python --wait\nsardonyx --generate-config"
+    )
     classes = [RunApp, DoctorApp]  # noqa: RUF012
     subcommands = {  # noqa: RUF012 - traitlets has plain dictionaries
         "run": (RunApp, "Run a whole datalab on this machine."),
         "doctor": (DoctorApp, "Check a datalab that runs."),
         # By name: it brings the issuer with it, two seconds that `run` and `doctor` need not wait.
         "keys": ("sardonyx_hub.keys_cli.KeysApp", "List, rotate, revoke and export the hub's signing keys."),
+        "launch": ("sardonyx_hub.launch_cli.LaunchApp", "Launch a service, with an API token."),
+        "sessions": ("sardonyx_hub.launch_cli.SessionsApp", "List, stop and delete one's sessions."),
     }
 
     def start(self) -> None:

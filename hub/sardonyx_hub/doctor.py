@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 from cryptography import x509
 
+from sardonyx_hub.admin.health import STS_REFUSALS, sts_error, sts_probe
 from sardonyx_hub.embedded.ca import RENEW_BEFORE, CertificateAuthority, certificate_end, file_mode
 from sardonyx_hub.embedded.openbao import AUTH_PATH
 from sardonyx_hub.embedded.options import NEEDED_BYTES, free_bytes
@@ -22,8 +22,6 @@ from sardonyx_hub.embedded.settings import ISSUER_PATH, EmbeddedSettings
 #: Clocks that differ by more make tokens "not yet valid" or "expired".
 CLOCK_TOLERANCE = 60.0
 TIMEOUT = 5.0
-#: What STS may answer to a token that is none.
-_REFUSALS = ("AccessDenied", "InvalidIdentityToken")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,12 @@ def check_clocks(settings: EmbeddedSettings) -> Iterator[Finding]:
 def check_ca(settings: EmbeddedSettings) -> Iterator[Finding]:
     """CA: it is valid, can only speak for this machine, and its key is private."""
     authority = CertificateAuthority(settings.ca_file.parent)
-    certificate = authority.certificate()
+    try:
+        certificate = authority.certificate()
+    except (OSError, ValueError):
+        folder = settings.ca_file.parent
+        yield Finding("CA", f"{settings.ca_file} is no certificate; remove {folder} and start again", False)
+        return
     end = certificate.not_valid_after_utc
     yield Finding("CA", f"is valid until {end:%Y-%m-%d}", datetime.now(UTC) + RENEW_BEFORE < end)
     try:
@@ -159,34 +162,27 @@ def check_s3(settings: EmbeddedSettings) -> Iterator[Finding]:
     """S3: it answers with and without TLS, refuses strangers, and STS refuses a token that is none."""
     health = _get(f"{settings.s3_endpoint_url}/healthz").status_code
     yield Finding("S3", f"health answers {health}", health == 200)
-    context = ssl.create_default_context(cafile=str(settings.ca_file))
     try:
+        context = ssl.create_default_context(cafile=str(settings.ca_file))
         code = _get(f"{settings.s3_https_endpoint_url}/healthz", verify=context).status_code
         yield Finding("S3", f"{settings.s3_https_endpoint_url} is trusted by our CA", code == 200)
-    except httpx.ConnectError:
+    except (httpx.ConnectError, ssl.SSLError):
         yield Finding("S3", f"{settings.s3_https_endpoint_url} is not trusted by our CA; start again", False)
     anonymous = _get(f"{settings.s3_endpoint_url}/").status_code
     yield Finding("S3", f"an anonymous request is answered with {anonymous}", anonymous == 403)
     answer = httpx.post(
         settings.s3_endpoint_url,
-        data={
-            "Action": "AssumeRoleWithWebIdentity",
-            "Version": "2011-06-15",
-            "RoleArn": "arn:aws:iam::role/datalab",
-            "RoleSessionName": "doctor",
-            "WebIdentityToken": "nonsense",
-        },
+        data=sts_probe(""),
         timeout=TIMEOUT,
         trust_env=False,
     )
-    found = re.search(r"<Code>(\w+)</Code>", answer.text)
-    error = found[1] if found else f"status {answer.status_code}"
-    well = error in _REFUSALS
+    error = sts_error(answer)
+    well = error in STS_REFUSALS
     yield Finding(
         "S3",
         f"STS refuses a token that is none ({error})"
         if well
-        else f"STS answers {error} to a token that is none, where one of {', '.join(_REFUSALS)} is right",
+        else f"STS answers {error} to a token that is none, where one of {', '.join(STS_REFUSALS)} is right",
         well,
     )
 

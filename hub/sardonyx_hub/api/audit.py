@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,7 +28,11 @@ ISSUED: Final = "urn:sardonyx:events:credentials-issued"
 REFUSED: Final = "urn:sardonyx:events:credentials-refused"
 ACCESSED: Final = "urn:sardonyx:events:secret-accessed"
 GIT: Final = "urn:sardonyx:events:git-account-accessed"
+ADMINISTERED: Final = "urn:sardonyx:events:administered"
 KEY: Final = "urn:sardonyx:events:signing-key-changed"
+
+#: `list` tells names, `read` values; `delete` can be taken back by `undelete`, `destroy` cannot.
+SecretAction = Literal["list", "read", "write", "delete", "undelete", "restore", "move", "destroy"]
 
 _SCHEMAS = Path(__file__).resolve().parent.parent / "events"
 #: Events that wait for the disk; when it hangs for longer than that, the following ones are counted and lost.
@@ -57,9 +60,9 @@ class Audit:
 
     Notes
     -----
-    An event is checked against its schema and put into a queue; a thread writes. A disk that fails or hangs
-    costs events, never a request: the hub's log says so at most once a minute, with the number of events that
-    were lost.
+    An event is put into a queue; a thread checks it against its schema, which takes a millisecond, and writes. A
+    disk that fails or hangs costs events, never a request: the hub's log says so at most once a minute, with the
+    number of events that were lost.
     """
 
     def __init__(self, log_path: str | Path | None = None, handlers: Sequence[logging.Handler] = ()) -> None:
@@ -70,24 +73,21 @@ class Audit:
         targets = [*handlers]
         if log_path is not None:
             targets.append(_PrivateFileHandler(Path(log_path), self._lose))
-        for target in targets:
-            target.setFormatter(logging.Formatter("%(message)s"))
-        self._queue: queue.Queue[Any] = queue.Queue(_QUEUE_LENGTH)
-        self._listener = QueueListener(self._queue, *targets)
-        self._events = EventLogger(handlers=[_LossyQueueHandler(self._queue, self._lose)])
+        self._queue: queue.Queue[tuple[str, dict[str, Any], datetime] | None] = queue.Queue(_QUEUE_LENGTH)
+        self._events = EventLogger(handlers=targets)
         for path in sorted(_SCHEMAS.glob("*.yaml")):
             self._events.register_event_schema(path)
         self._closed = False
-        self._listener.start()
+        # A daemon: a handler that hangs must not keep the hub from stopping.
+        threading.Thread(target=self._write, name="sardonyx-audit", daemon=True).start()
 
     def close(self) -> None:
         """Write what waits, for at most a few seconds, and stop the thread."""
         if self._closed:
             return
         self._closed = True
-        # QueueListener.stop() would wait for ever for a handler that hangs; its thread is a daemon.
         if self.flush():
-            self._listener.stop()
+            self._queue.put_nowait(None)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait at most `timeout` seconds until all that was recorded is written; return whether it is."""
@@ -144,14 +144,19 @@ class Audit:
     def secret(
         self,
         subject: Subject,
-        action: Literal["list", "read", "write", "delete"],
+        action: SecretAction,
         path: str,
         *,
+        target: str = "",
+        version: int = 0,
         reason: str = "",
         request_id: str,
     ) -> None:
         """Record access to a secret or a folder of secrets; a `reason` says that it was refused."""
-        self._emit(ACCESSED, {"action": action, "path": path, **_person(subject, reason, request_id)})
+        event: dict[str, Any] = {"action": action, "path": path, **_person(subject, reason, request_id)}
+        event |= {"target": target} if target else {}
+        event |= {"version": version} if version else {}
+        self._emit(ACCESSED, event)
 
     def git_account(
         self,
@@ -164,6 +169,26 @@ class Audit:
     ) -> None:
         """Record that a Git account was set, deleted or revealed; a `reason` says that it was refused."""
         self._emit(GIT, {"action": action, "host": host, **_person(subject, reason, request_id)})
+
+    def administered(
+        self,
+        person: str,
+        action: str,
+        target: Literal["person", "group", "session", "datalab"],
+        name: str = "",
+        *,
+        session: str | None = None,
+        detail: str = "",
+        reason: str = "",
+        request_id: str,
+    ) -> None:
+        """Record what `person` did in the admin panel; a `reason` says that it was refused or failed."""
+        event = {"person": person, "action": action, "target": target, "request_id": request_id}
+        event |= {"name": name} if name else {}
+        event |= {"session": session} if session is not None else {}
+        event |= {"detail": detail[:4000]} if detail else {}
+        event |= {"outcome": "refused", "reason": reason[:64]} if reason else {"outcome": "done"}
+        self._emit(ADMINISTERED, event)
 
     def key(
         self, action: Literal["rotate", "revoke"], kid: str, *, successor: str = "", operator: str = ""
@@ -188,11 +213,22 @@ class Audit:
         # Naive UTC: jupyter_events appends the "Z" itself, also to times that have an offset already.
         moment = datetime.now(UTC).replace(tzinfo=None)
         try:
-            self._events.emit(schema_id=schema_id, data=event, timestamp_override=moment)
-        except Exception as error:
-            # The validator's message quotes the event. Fields are ours, but the log is read by more people
-            # than the audit.
-            self._lose(error)
+            self._queue.put_nowait((schema_id, event, moment))
+        except queue.Full:
+            self._lose(RuntimeError("the queue is full"))
+
+    def _write(self) -> None:
+        """Check and write what is recorded, in a thread of its own, until the end."""
+        while (waiting := self._queue.get()) is not None:
+            schema_id, event, moment = waiting
+            try:
+                self._events.emit(schema_id=schema_id, data=event, timestamp_override=moment)
+            except Exception as error:
+                # The validator's message quotes the event. Fields are ours, but the log is read by more people
+                # than the audit.
+                self._lose(error)
+            finally:
+                self._queue.task_done()
 
     def _lose(self, error: BaseException | None) -> None:
         """Count an event that was not written; tell the hub's log at most once a minute."""
@@ -204,17 +240,6 @@ class Audit:
             lost, self._lost = self._lost, 0
         cause = error.strerror if isinstance(error, OSError) else type(error).__name__
         _log.error("%d audit events were not written: %s", lost, cause)
-
-
-class _LossyQueueHandler(QueueHandler):
-    """Puts records into a bounded queue without waiting."""
-
-    def __init__(self, records: queue.Queue[Any], lose: Any) -> None:
-        super().__init__(records)
-        self._lose = lose
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        self._lose(RuntimeError("the queue is full"))
 
 
 class _PrivateFileHandler(logging.Handler):

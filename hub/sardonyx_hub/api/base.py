@@ -17,7 +17,7 @@ from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.user import User
 from tornado.web import HTTPError
 
-from ..credentials.errors import SecretConflictError, SourceError
+from ..credentials.errors import SecretConflictError, SecretExistsError, SourceError
 from ..credentials.model import SourceName, Subject
 from ..identity.handles import HandleError
 from . import scopes
@@ -55,9 +55,15 @@ class DatalabHandler(APIHandler):  # type: ignore[misc]
     scope
         The custom scope that the handler asks for, over all that is the person's; ``None`` if the handler
         checks itself or a sign-in is enough.
+    before_terms
+        Whether it answers people who have not accepted the terms of use too.
+    for_sessions
+        Whether sessions ask it by their own tokens, which goes on whatever terms there are now.
     """
 
     scope: str | None = None
+    before_terms = False
+    for_sessions = False
 
     @property
     def datalab(self) -> Datalab:
@@ -91,6 +97,16 @@ class DatalabHandler(APIHandler):  # type: ignore[misc]
             )
         if self.scope and not scopes.covers_person(self.expanded_scopes, self.scope, self.person):
             raise ApiError(403, f"The request has no scope {self.scope}.", code="forbidden")
+        due = not self.before_terms and self.datalab.terms_due(self.current_user)
+        if due and not (self.for_sessions and self._is_session()):
+            message = "Accept the terms of use first: open the datalab in a browser."
+            raise ApiError(403, message, code="terms")
+
+    def _is_session(self) -> bool:
+        """Whether a session asks, by its own token: what was launched before keeps its credentials."""
+        held = self.expanded_scopes
+        own = scopes.covers_person(held, scopes.CREDENTIALS, self.person)
+        return not own and bool(scopes.sessions(held, scopes.CREDENTIALS, self.person))
 
     def check_xsrf_cookie(self) -> None:
         """Ask for the XSRF token also where a browser navigates or embeds.
@@ -173,11 +189,12 @@ def _answer(status: int, error: BaseException | None) -> tuple[int, dict[str, st
     if isinstance(error, ApiError):
         return error.status_code, {"message": error.message, **error.extra}, error.headers
     if isinstance(error, InvalidRequestError):
-        return error.status, {"message": str(error), "code": "invalid"}, {}
+        return error.status, {"message": str(error), "code": "invalid", **error.extra}, {}
     if isinstance(error, SourceError):
         body = {"message": error.message, "source": error.source, "code": error.code}
         if isinstance(error, SecretConflictError):
-            return 409, {**body, "code": "conflict"}, {}
+            code = "exists" if isinstance(error, SecretExistsError) else "conflict"
+            return 409, {**body, "code": code}, {}
         # What the client can mend was checked before; the rest is a backend that does not serve us now.
         return (404, body, {}) if error.code == "missing" else (503, body, {"Retry-After": "5"})
     if isinstance(error, HandleError):

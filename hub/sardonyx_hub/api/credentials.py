@@ -33,6 +33,8 @@ class CredentialsHandler(DatalabHandler):
     200.
     """
 
+    for_sessions = True
+
     async def get(self) -> None:
         """Send the credentials document."""
         session = self.get_query_argument("session", None)

@@ -51,6 +51,7 @@ class Backend:
         self.breaker = breaker or CircuitBreaker()
         self._queue = queue
         self._waiting = 0
+        self._cause = ""
         self._places = asyncio.Semaphore(workers)
         self._probe_over = asyncio.Event()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix=f"sardonyx-{source}")
@@ -89,7 +90,7 @@ class Backend:
         except TimeoutError:
             if started:
                 self._settle(self.breaker.failed)
-                message = f"{self.label} did not answer within {seconds:.3g} seconds."
+                message = self._cause = f"{self.label} did not answer within {seconds:.3g} seconds."
             else:
                 message = f"{self.label} is slow: the request waited {seconds:.3g} seconds for its turn."
             raise SourceError(self.source, "timeout", message) from None
@@ -127,6 +128,8 @@ class Backend:
 
     def _left_alone(self) -> SourceError:
         message = f"{self.label} has not answered several times in a row and is left alone for some seconds."
+        if self._cause:  # what an administrator can do something about, such as unsealing
+            message += f" The last time: {self._cause}"
         return SourceError(self.source, "circuit-open", message)
 
     async def _in_thread(self, call: Callable[[], T], late: Callable[[T], None] | None) -> T:
@@ -168,6 +171,7 @@ class Backend:
             self._settle(self.breaker.succeeded)
         elif not gone:  # a late failure was counted when its time was up
             self._settle(self.breaker.failed)
+            self._cause = known.message
         if not gone:
             answer.set_exception(known)
 

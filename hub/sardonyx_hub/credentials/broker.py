@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 from .backend import Backend
 from .breaker import CircuitBreaker
 from .cache import CacheKey, CredentialCache
+from .ending_notes import EndingNotes
 from .endings import Endings
 from .errors import PROBLEM_CODES, ProblemCode, SourceError
 from .model import (
@@ -38,6 +39,8 @@ OnProgress = Callable[[SourceName, str, str], object]
 
 log = logging.getLogger("sardonyx.credentials")
 
+#: What sources are called where they are not there to say it themselves.
+_LABELS: dict[SourceName, str] = {"s3": "S3 storage", "vault": "a secret store", "git": "Git accounts"}
 #: How many ended sessions are remembered, so that a call that was under way when its session ended leaves
 #: nothing.
 _ENDED_REMEMBERED = 10_000
@@ -84,6 +87,8 @@ class Broker:
         Returns the present, with time zone.
     make_breaker
         Makes the circuit breaker of a source.
+    notes
+        Where is written which credentials have to end with their sessions, for a hub that is restarted.
 
     Examples
     --------
@@ -102,6 +107,7 @@ class Broker:
         retry_delay: float = 0.1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         make_breaker: Callable[[], CircuitBreaker] = CircuitBreaker,
+        notes: EndingNotes | None = None,
     ) -> None:
         self._sources = dict(sources)
         self._deadline = deadline
@@ -114,7 +120,8 @@ class Broker:
         self._cache: CredentialCache[SourceValue] = CredentialCache(clock)
         self._flights: dict[CacheKey, _Flight] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._endings = Endings(self._sources.values(), clock)
+        self._closed = False
+        self._endings = Endings(self._sources.values(), clock, notes)
 
     # Asking -------------------------------------------------------------------------------------------------
 
@@ -148,9 +155,8 @@ class Broker:
             problems=tuple(problem for answer in answers.values() for problem in answer.problems),
         )
 
-    @staticmethod
-    def raise_if_required(grant: Grant, credentials: Credentials) -> None:
-        """Raise the problem of a source that the grant requires and that gave nothing.
+    def raise_if_required(self, grant: Grant, credentials: Credentials) -> None:
+        """Raise the problem of a source that the grant requires and that gave nothing, or is not there at all.
 
         Raises
         ------
@@ -161,6 +167,11 @@ class Broker:
         for problem in credentials.problems:
             if problem.source in grant.required and given[problem.source] is None:
                 raise SourceError(problem.source, _code(problem.code), problem.message)
+        for name in sorted(grant.required - self._sources.keys()):
+            message = (
+                f"This service requires {_LABELS[name]}, and this datalab has none: tell an administrator."
+            )
+            raise SourceError(name, "missing", message)
 
     async def call(self, name: SourceName, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another blocking call to a source's backend in its threads, under its time limit and breaker.
@@ -192,6 +203,12 @@ class Broker:
             self._cache.drop(lambda key: key.session == session)
             self._endings.end_session(session)
 
+    async def end_where(self, ends: Callable[[str], bool]) -> None:
+        """End what belongs to each session, also of before a restart, whose identifier `ends` says so. Returns at once."""
+        for session in self._endings.sessions():
+            if ends(session):
+                await self.end_session(session)
+
     def forget(self, handle: str, *names: SourceName) -> None:
         """Let the next request read anew what a person has just changed (a secret, a Git account).
 
@@ -215,14 +232,43 @@ class Broker:
 
     async def close(self, seconds: float = 5.0) -> None:
         """Finish endings within `seconds`, stop what is under way, take no further request."""
+        if self._closed:
+            return
+        self._closed = True
         await self.settle(seconds)
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._endings.close()
+        await self._endings.close(seconds)
         for backend in self._backends.values():
             backend.close()
+        for source in self._sources.values():
+            # Sources with threads of their own.
+            if callable(close := getattr(source, "close", None)):
+                close()
+
+    def expirations(self, subject: Subject, grant: Grant) -> dict[SourceName, datetime]:
+        """Return until when what is known of a session's S3 keys and Vault token is good. Asks no source."""
+        found: dict[SourceName, datetime] = {}
+        for source in self._sources.values():
+            # A Git account's token does not expire by our doing.
+            if source.name == "git":
+                continue
+            try:
+                key = self._key(source, subject, grant)
+            except SourceError:
+                continue
+            known = self._cache.valid(key) if key is not None else None
+            if known is not None:
+                found[source.name] = known.expiration
+        return found
+
+    @staticmethod
+    def _key(source: CredentialSource, subject: Subject, grant: Grant) -> CacheKey | None:
+        part = source.cache_key(subject, grant)
+        session = grant.session if source.per_session else ""
+        return None if part is None else CacheKey(subject.handle, source.name, session, part)
 
     # One source ---------------------------------------------------------------------------------------------
 
@@ -235,14 +281,12 @@ class Broker:
         on_progress: OnProgress,
     ) -> _Answer:
         try:
-            part = source.cache_key(subject, grant)
+            key = self._key(source, subject, grant)
         except SourceError as error:
             _report(on_progress, source.name, "warning", error.message)
             return _Answer(problems=(SourceProblem(source.name, error.code, error.message),))
-        if part is None:
+        if key is None:
             return _Answer()
-        session = grant.session if source.per_session else ""
-        key = CacheKey(subject.handle, source.name, session, part)
         _report(on_progress, source.name, "running", f"Asking {source.label}.")
         try:
             value = None if refresh else self._cache.fresh(key)

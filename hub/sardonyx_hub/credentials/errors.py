@@ -55,3 +55,12 @@ class SecretConflictError(SourceError):
 
     def __init__(self, source: SourceName, path: str) -> None:
         super().__init__(source, "invalid", f"The secret {path} was changed meanwhile: read it again first.")
+
+
+class SecretExistsError(SecretConflictError):
+    """There is a secret already where another should go."""
+
+    def __init__(self, source: SourceName, path: str) -> None:
+        super().__init__(source, path)
+        self.message = f"There is a secret {path} already."
+        self.args = (self.message,)

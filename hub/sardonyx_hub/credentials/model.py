@@ -15,6 +15,10 @@ from typing import Any, Literal
 S3Access = Literal["read-write", "read-only", "none"]
 SourceName = Literal["s3", "vault", "git"]
 
+#: As whom the hub itself logs in to Vault; no person's handle begins with `sardonyx-`.
+HUB_HANDLE = "sardonyx-hub"
+REVOKE_AUDIENCE = "datalab-vault-revoke"
+
 #: A credential is replaced once less than this share of its life is left.
 REPLACE_BELOW = 0.5
 
@@ -60,6 +64,9 @@ class Grant:
         Whether a ``VAULT_TOKEN`` enters the session.
     required
         Sources without which the launch fails instead of going on with a warning.
+    variables
+        Names of the environment variables whose values are kept for this session
+        (:mod:`~.credentials.session_values`).
     """
 
     session: str
@@ -68,6 +75,7 @@ class Grant:
     git_hosts: tuple[str, ...] = ("*",)
     vault_token: bool = False
     required: frozenset[SourceName] = frozenset()
+    variables: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the grant as JSON-serializable data; :meth:`from_dict` is its inverse."""
@@ -78,6 +86,7 @@ class Grant:
             "git_hosts": list(self.git_hosts),
             "vault_token": self.vault_token,
             "required": sorted(self.required),
+            "variables": list(self.variables),
         }
 
     @classmethod
@@ -96,6 +105,7 @@ class Grant:
             git_hosts=tuple(data.get("git_hosts", ())),
             vault_token=bool(data.get("vault_token", False)),
             required=frozenset(data.get("required", ())),
+            variables=tuple(data.get("variables", ())),
         )
 
 
@@ -125,8 +135,9 @@ class VaultCredentials:
     """A session's Vault token and the values of its chosen secrets.
 
     ``token`` is what the broker holds to end it; it enters the session only where ``grant.vault_token`` says
-    so. ``values`` maps environment variable names to values; ``refused`` maps ``path:key`` to the reason why
-    not; ``problems`` has one entry for each refused key and each secret that is not there.
+    so. ``accessor`` names the token and is good for nothing but to end it. ``values`` maps environment variable
+    names to values; ``refused`` maps ``path:key`` to the reason why not; ``problems`` has one entry for each
+    refused key and each secret that is not there.
     """
 
     token: str = field(repr=False)
@@ -138,6 +149,7 @@ class VaultCredentials:
     values: Mapping[str, str] = field(repr=False, default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[SourceProblem, ...] = ()
+    accessor: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True)

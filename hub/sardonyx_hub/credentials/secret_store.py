@@ -7,19 +7,25 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hvac import exceptions as vault
 
-from .errors import SecretConflictError, SourceError
+from .errors import SecretConflictError, SecretExistsError, SourceError
 from .model import SourceName, Subject
+from .secret_history import FolderSummary, History, Overview, read_history
 from .secret_values import check_path
 from .source import TokenIssuer
 from .vault_client import VaultClient, VaultConfig
 
 T = TypeVar("T")
 Names = list[str]  # `list` is also the name of a method here
+Histories = list[History | None]
+Numbers = list[int]
+#: What can be done to versions of a secret: `delete` can be taken back by `undelete`, `destroy` cannot.
+Mark = Literal["delete", "undelete", "destroy"]
 
 #: Folder of a person's Git accounts; like everything that begins with a dot it is not listed.
 GIT_FOLDER = ".git"
@@ -28,6 +34,11 @@ MAX_SECRET_BYTES = 256 * 1024
 _TOKEN_SECONDS = 300.0
 _MAX_TOKENS = 1000
 _MAX_FOLDERS = 200
+_MAX_SECRETS = 500
+#: Secrets of one folder that are looked at at the same time.
+_READERS = 8
+#: No program that is ours writes more versions in the time of one call; older ones are left behind by a move.
+_MAX_MOVED_VERSIONS = 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class SecretStore:
         self._source = source
         self._clock = clock
         self._lock = threading.Lock()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sardonyx-secrets-read")
         self._tokens: OrderedDict[tuple[str, ...], tuple[str, float]] = OrderedDict()
 
     # What people see ----------------------------------------------------------------------------------------
@@ -80,18 +92,46 @@ class SecretStore:
         return [name for name in names if not name.startswith(".")]
 
     def tree(self, subject: Subject) -> Names:
-        """Return the paths of all secrets, sorted; of the first 200 folders where somebody has more."""
-        found: list[str] = []
-        folders = [""]
-        for number, folder in enumerate(folders):
-            if number >= _MAX_FOLDERS:
-                break
-            for name in self._names(subject, folder):
-                if name.startswith("."):
-                    continue
-                path = f"{folder}/{name}".strip("/")
-                (folders if name.endswith("/") else found).append(path)
-        return sorted(found)
+        """Return the paths of all secrets that can be read, sorted; those of the first 500 where there are more."""
+        return self.tree_below(subject, "")
+
+    def tree_below(self, subject: Subject, folder: str) -> Names:
+        """Like :meth:`tree`, of one folder."""
+        return self.listing(subject, folder)[0]
+
+    def listing(self, subject: Subject, folder: str = "") -> tuple[Names, bool]:
+        """Return what :meth:`tree_below` does, and whether these are all."""
+        found, truncated = self._walk(subject, check_path(folder, folder=True))
+        histories = self._histories(subject, found)
+        readable = [
+            path for path, known in zip(found, histories, strict=True) if known is None or not known.deleted
+        ]
+        return readable, not truncated
+
+    def every(self, subject: Subject, folder: str) -> Names:
+        """Return the paths of all secrets in a folder, deleted ones too."""
+        return self._walk(subject, check_path(folder, folder=True))[0]
+
+    def overview(self, subject: Subject, folder: str = "") -> Overview:
+        """Return what is in a folder, with deleted secrets, and how much is in its subfolders."""
+        folder = check_path(folder, folder=True)
+        found, truncated = self._walk(subject, folder)
+        secrets: dict[str, History | None] = {}
+        counts: dict[str, tuple[int, int]] = {}
+        for path, known in zip(found, self._histories(subject, found), strict=True):
+            name, slash, _ = path.removeprefix(f"{folder}/" if folder else "").partition("/")
+            if not slash:
+                secrets[name] = known
+                continue
+            deleted = known is not None and known.deleted
+            alive, gone = counts.get(name, (0, 0))
+            counts[name] = (alive + (not deleted), gone + deleted)
+        folders = tuple(FolderSummary(name, *numbers) for name, numbers in sorted(counts.items()))
+        return Overview(folders, secrets, truncated)
+
+    def history(self, subject: Subject, path: str) -> History:
+        """Return the versions of a secret, without values."""
+        return self.history_internal(subject, check_path(path))
 
     def read(self, subject: Subject, path: str, version: int | None = None) -> Secret:
         """Return a secret, its newest version by default."""
@@ -111,6 +151,79 @@ class SecretStore:
     def delete(self, subject: Subject, path: str) -> None:
         """Delete a secret with all its versions, for good."""
         self.delete_internal(subject, check_path(path))
+
+    def remove(self, subject: Subject, path: str, version: int | None = None) -> None:
+        """Delete the newest version of a secret so that it can be had back.
+
+        Parameters
+        ----------
+        version
+            The one that the person saw; if another was written meanwhile, :class:`~.errors.SecretConflictError`
+            is raised and nothing deleted.
+        """
+        path = check_path(path)
+        known = self.history_internal(subject, path)
+        if version is not None and known.current != version:
+            raise SecretConflictError(self._source, path)
+        if not known.deleted:
+            self.mark_internal(subject, path, "delete", [known.current])
+
+    def mark(self, subject: Subject, path: str, *, what: Mark, version: int) -> None:
+        """Delete a version, have it back, or destroy it for good; `missing` if it is not there (any more)."""
+        path = check_path(path)
+        known = self.history_internal(subject, path).get(version)
+        if known is None or known.destroyed:
+            raise SourceError(
+                self._source, "missing", f"There is no version {version} of the secret {path} (any more)."
+            )
+        self.mark_internal(subject, path, what, [version])
+
+    def restore(self, subject: Subject, path: str, version: int, cas: int | None = None) -> int:
+        """Write the values of an older version as a new one and return its number.
+
+        Parameters
+        ----------
+        cas
+            As for :meth:`write`; by default the version that is the newest now.
+        """
+        path = check_path(path)
+        current = self.history_internal(subject, path).current if cas is None else cas
+        old = self.read_internal(subject, path, version)
+        return self.write_internal(subject, path, old.data, cas=current)
+
+    def move(self, subject: Subject, path: str, target: str) -> int:
+        """Give a secret another path; return how many versions went with it.
+
+        Versions that can be read keep their order, the newest stays the newest; deleted ones are left behind. Vault
+        knows no such thing as a rename: this writes the new one first, and deletes the old one last.
+
+        Raises
+        ------
+        SecretExistsError, SecretConflictError
+            If there is a secret at `target` (a deleted one too), or the old one was written meanwhile; then all is as
+            it was.
+        """
+        path, target = check_path(path), check_path(target)
+        known = self.history_internal(subject, path)
+        if known.deleted:
+            raise SourceError(self._source, "missing", f"The secret {path} is deleted: have it back first.")
+        readable = [version.number for version in known.versions if version.readable][:_MAX_MOVED_VERSIONS]
+        written = 0
+        try:
+            for number in reversed(readable):
+                content = self.read_internal(subject, path, number)
+                written = self.write_internal(subject, target, content.data, cas=written)
+            if self.history_internal(subject, path).current != known.current:
+                raise SecretConflictError(self._source, path)
+        except SourceError as error:
+            if isinstance(error, SecretConflictError) and not written:
+                raise SecretExistsError(self._source, target) from None
+            # Nothing of it was there before: the first write asked for that.
+            if written:
+                self.delete_internal(subject, target)
+            raise
+        self.delete_internal(subject, path)
+        return len(readable)
 
     # With paths that are ours -------------------------------------------------------------------------------
 
@@ -151,6 +264,27 @@ class SecretStore:
 
         return self._as(subject, path, f"secret {_shown(path)}", call)
 
+    def history_internal(self, subject: Subject, path: str) -> History:
+        """Like :meth:`history`, for a path that is not checked."""
+
+        def call(kv: Any, full: str) -> History:
+            return read_history(kv.read_secret_metadata(full, mount_point=self.config.mount)["data"])
+
+        return self._as(subject, path, f"secret {_shown(path)}", call)
+
+    def mark_internal(self, subject: Subject, path: str, what: Mark, versions: Numbers) -> None:
+        """Like :meth:`mark`, for several versions and a path that is not checked."""
+
+        def call(kv: Any, full: str) -> None:
+            does = {
+                "delete": kv.delete_secret_versions,
+                "undelete": kv.undelete_secret_versions,
+                "destroy": kv.destroy_secret_versions,
+            }[what]
+            does(full, versions=versions, mount_point=self.config.mount)
+
+        self._as(subject, path, f"secret {_shown(path)}", call)
+
     def delete_internal(self, subject: Subject, path: str) -> None:
         """Like :meth:`delete`, for a path that is not checked."""
 
@@ -158,6 +292,41 @@ class SecretStore:
             kv.delete_metadata_and_all_versions(full, mount_point=self.config.mount)
 
         self._as(subject, path, f"secret {_shown(path)}", call)
+
+    # Many at once -------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take no further request; threads that read end by their time limits."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _walk(self, subject: Subject, folder: str) -> tuple[Names, bool]:
+        """Return the paths of all secrets in `folder`, sorted, and whether there were too many to look at all."""
+        found: Names = []
+        folders = [folder]
+        for number, inner in enumerate(folders):
+            if number >= _MAX_FOLDERS or len(found) > _MAX_SECRETS:
+                return sorted(found[:_MAX_SECRETS]), True
+            for name in self._names(subject, inner):
+                if name.startswith("."):
+                    continue
+                path = f"{inner}/{name}".strip("/")
+                (folders if name.endswith("/") else found).append(path)
+        return sorted(found[:_MAX_SECRETS]), len(found) > _MAX_SECRETS
+
+    def _histories(self, subject: Subject, paths: Names) -> Histories:
+        """Return what is known of each secret; None for one that is gone meanwhile, or that Vault says nothing of."""
+
+        def known(path: str) -> History | None:
+            try:
+                return self.history_internal(subject, path)
+            except SourceError as error:
+                if error.transport:
+                    raise
+                return None
+
+        if len(paths) < 2:
+            return [known(path) for path in paths]
+        return list(self._readers.map(known, paths))
 
     # Calls --------------------------------------------------------------------------------------------------
 

@@ -116,10 +116,16 @@ def to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def name_refusal(key: str) -> tuple[str, str] | None:
+    """Return why a key cannot become a variable: a key of messages and an English clause; None if it can."""
+    reason = why_refused(key)
+    return None if reason is None else (reason, _REASONS.get(reason, "it may not be set by a secret"))
+
+
 def _refusal(key: str, value: str) -> str | None:
-    name = why_refused(key)
+    name = name_refusal(key)
     if name is not None:
-        return _REASONS.get(name, "it may not be set by a secret")
+        return name[1]
     if "\0" in value:
         return "its value holds a NUL character, which no environment can"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .model import GitCredentials, Grant, S3Credentials, SourceName, Subject, VaultCredentials
 
@@ -61,6 +61,28 @@ class CredentialSource(Protocol):
 
     def end(self, value: SourceValue) -> None:
         """End credentials before their time, where the backend can.
+
+        Raises
+        ------
+        SourceError
+            If the backend did not answer or refused.
+        """
+        ...
+
+
+@runtime_checkable
+class MarkedSource(Protocol):
+    """A source whose credentials can also be ended by who does not hold them, for example a hub that was restarted.
+
+    A mark names one credential and is good for nothing else, so it may be written to a database.
+    """
+
+    def mark(self, value: SourceValue) -> str:
+        """Return the mark of `value`; empty if it has none."""
+        ...
+
+    def end_marked(self, mark: str) -> None:
+        """End the credential of that mark; one that has ended already is fine.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from .errors import SourceError
 from .model import Grant, SourceName, SourceProblem, Subject, VaultCredentials
 from .secret_store import GIT_FOLDER, Secret, SecretStore
 from .secret_values import SecretVariables, check_path, secret_variables
+from .session_values import path_of_session
 from .source import SourceValue, TokenIssuer
 from .vault_client import Login, VaultClient, VaultConfig
 
@@ -51,9 +52,9 @@ class VaultSource:
 
     def cache_key(self, subject: Subject, grant: Grant) -> Hashable | None:
         """Return what the grant chooses, or None if it chooses neither a secret nor the token."""
-        if not grant.secrets and not grant.vault_token:
+        if not grant.secrets and not grant.vault_token and not grant.variables:
             return None
-        return (grant.secrets, grant.vault_token)
+        return (grant.secrets, grant.vault_token, grant.variables)
 
     def fetch(self, subject: Subject, grant: Grant) -> VaultCredentials:
         """Make a token and read the secrets. A secret that is not there is a problem; the others are read.
@@ -68,6 +69,7 @@ class VaultSource:
         login = self._client.login(subject)
         try:
             contents, problems = self._read_all(login, top_dir, grant.secrets)
+            own, missing = self._read_variables(login, top_dir, grant)
         except SourceError as error:
             if not error.transport:
                 self._client.revoke(login.token)
@@ -80,9 +82,11 @@ class VaultSource:
             address=self.config.public_address or self.config.address,
             mount=self.config.mount,
             top_dir=top_dir,
-            values=variables.values,
+            # What was typed for this very session wins.
+            values={**variables.values, **own},
             refused=variables.refused,
-            problems=(*problems, *_refusals(variables)),
+            problems=(*problems, *_refusals(variables), *missing),
+            accessor=login.accessor,
         )
 
     def end(self, value: SourceValue) -> None:
@@ -95,6 +99,24 @@ class VaultSource:
         """
         if isinstance(value, VaultCredentials):
             self._client.revoke(value.token)
+
+    def mark(self, value: SourceValue) -> str:
+        """Return the token's accessor, where the hub may end tokens by it."""
+        return value.accessor if isinstance(value, VaultCredentials) and self.config.revoke_role else ""
+
+    def end_marked(self, mark: str) -> None:
+        """Revoke the token of an accessor.
+
+        Raises
+        ------
+        SourceError
+            If Vault does not answer, or does not let the hub do so.
+        """
+        self._client.revoke_accessor(mark)
+
+    def close(self) -> None:
+        """Take no further request; threads that read end by their time limits."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _read_all(
         self, login: Login, top_dir: str, paths: tuple[str, ...]
@@ -117,6 +139,26 @@ class VaultSource:
             else:
                 problems.append(answer.problem())
         return contents, problems
+
+    def _read_variables(
+        self, login: Login, top_dir: str, grant: Grant
+    ) -> tuple[Mapping[str, str], list[SourceProblem]]:
+        """Return the values that the person typed for this session, and a problem for each that is not there."""
+        if not grant.variables:
+            return {}, []
+        content: Mapping[str, Any] = {}
+        try:
+            content = self._read(login.token, f"{top_dir}/{path_of_session(grant.session)}", "of the session")
+        except SourceError as error:
+            if error.code != "missing":
+                raise
+        found = {name: content[name] for name in grant.variables if name in content}
+        missing = [name for name in grant.variables if name not in found]
+        problems = [
+            SourceProblem("vault", "missing", f"The value of {name} is not there any more: type it again.")
+            for name in missing
+        ]
+        return secret_variables([("", found)]).values, problems
 
     def _read(self, token: str, full_path: str, path: str) -> Mapping[str, Any]:
         kv = self._client.client(token).secrets.kv.v2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import hvac
@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from ..identity.handles import is_handle
 from .errors import SourceError
-from .model import SourceName, Subject
+from .model import HUB_HANDLE, REVOKE_AUDIENCE, SourceName, Subject
 from .source import TokenIssuer
 
 #: What Vault says of a token that it does not accept, and what that means.
@@ -52,6 +52,9 @@ class VaultConfig:
         Of the JWT login; the server checks the audience.
     top_dir
         Folder of one person in the mount; ``{handle}`` stands for the handle and must be there.
+    revoke_role, revoke_audience
+        Of the JWT login of the hub itself, which may end tokens by their accessors and nothing else; with no such
+        role, tokens of before a restart of the hub live to their own end.
     namespace
         Vault Enterprise's and OpenBao's namespace, if any.
     ca_file
@@ -66,6 +69,8 @@ class VaultConfig:
     auth_path: str = "jwt"
     role: str = "datalab"
     audience: str = "datalab-vault"
+    revoke_role: str = ""
+    revoke_audience: str = REVOKE_AUDIENCE
     top_dir: str = "{handle}"
     namespace: str | None = None
     ca_file: str | None = None
@@ -92,11 +97,12 @@ class VaultConfig:
 
 @dataclass(frozen=True)
 class Login:
-    """A token of one person and the seconds that it lives."""
+    """A token of one person, the seconds that it lives, and what names it."""
 
     client: Any
-    token: str
+    token: str = field(repr=False)
     lease: float
+    accessor: str = field(repr=False, default="")
 
 
 class VaultClient:
@@ -128,19 +134,23 @@ class VaultClient:
             If Vault does not answer, is sealed, or refuses.
         """
         self.config.top_dir_of(subject.handle)
+        return self._login(subject, self.config.role, self.config.audience)
+
+    def _login(self, subject: Subject, role: str, audience: str) -> Login:
         try:
-            token = self._issuer.token(subject, self.config.audience)
+            token = self._issuer.token(subject, audience)
         except (ValueError, RuntimeError) as error:
             message = f"The hub could not sign a token for {self.label}."
             raise SourceError(self.source, "invalid", message) from error
         client = self.client()
         with self.errors("login", during_login=True):
             answer = client.auth.jwt.jwt_login(
-                role=self.config.role, jwt=token, path=self.config.auth_path, use_token=False
+                role=role, jwt=token, path=self.config.auth_path, use_token=False
             )
         try:
             auth = answer["auth"]
-            return Login(client, str(auth["client_token"]), float(auth["lease_duration"]))
+            accessor = str(auth.get("accessor") or "")
+            return Login(client, str(auth["client_token"]), float(auth["lease_duration"]), accessor)
         except (KeyError, TypeError, ValueError):
             message = f"{self.label} gave an answer without a token: is the address right?"
             raise SourceError(self.source, "invalid", message) from None
@@ -171,6 +181,22 @@ class VaultClient:
                 self.client(token).auth.token.revoke_self()
             except vault.Forbidden:
                 return
+
+    def revoke_accessor(self, accessor: str) -> None:
+        """End the token that `accessor` names, as the hub itself; one that has ended already is fine.
+
+        Raises
+        ------
+        SourceError
+            If Vault does not answer, or does not let the hub do so.
+        """
+        login = self._login(Subject(HUB_HANDLE), self.config.revoke_role, self.config.revoke_audience)
+        with self.errors("end of a token by its accessor"):
+            try:
+                self.client(login.token).auth.token.revoke_accessor(accessor)
+            except vault.InvalidRequest as error:
+                if "invalid accessor" not in " ".join(error.errors or ()):
+                    raise
 
     @contextmanager
     def errors(self, what: str, *, during_login: bool = False) -> Iterator[None]:

@@ -112,8 +112,8 @@ def _build(name: str, lock: Path, path: Path, log: Say) -> None:
     with path.with_suffix(".log").open("w", encoding="utf-8") as output:
         for step in (
             [*uv, "venv", "--quiet", "--python", sys.executable, str(path)],
-            # compiled now, because sessions cannot write into it
-            [*install, "--no-build", "--compile-bytecode", "--requirements", str(lock)],
+            # compiled now, because sessions cannot write into it; the lock is all that is wanted (requirements/overrides.txt)
+            [*install, "--no-deps", "--no-build", "--compile-bytecode", "--requirements", str(lock)],
         ):
             run_tied(
                 step, environment, path.parent, output, deadline=deadline, what=f"the environment {name}"

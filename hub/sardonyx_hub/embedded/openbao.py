@@ -6,23 +6,28 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import hvac
-import requests
-from hvac.exceptions import VaultError
-
+from sardonyx_hub.credentials.model import HUB_HANDLE, REVOKE_AUDIENCE
 from sardonyx_hub.embedded import programs
 from sardonyx_hub.embedded.errors import StartError
 from sardonyx_hub.embedded.files import private_directory, write_private
 from sardonyx_hub.embedded.iam import HANDLE_CLAIM
+from sardonyx_hub.embedded.loopback import Answer, ask
 from sardonyx_hub.embedded.ports import LOOPBACK
 from sardonyx_hub.embedded.processes import ManagedProcess, wait_until
+
+if TYPE_CHECKING:
+    import hvac
 
 START_TIMEOUT = 60.0
 MOUNT = "onyxia-kv"
 AUTH_PATH = "jwt"
 ROLE = "datalab"
 POLICY = "datalab-person"
+#: Of the hub itself: it ends tokens by their accessors, and may do nothing else.
+REVOKE_ROLE = "datalab-revoke"
+REVOKE_POLICY = "datalab-revoke"
 #: Settings of an operator's own Vault, which must not reach this server.
 _NO_INHERITED_SETTINGS: dict[str, str | None] = {
     f"{brand}_{name}": None
@@ -39,6 +44,10 @@ _NO_INHERITED_SETTINGS: dict[str, str | None] = {
         "NAMESPACE",
     )
 }
+
+
+class NotConfiguredError(Exception):
+    """It refused a setting, or did not answer; the message names the path."""
 
 
 class OpenBao:
@@ -199,30 +208,37 @@ class OpenBao:
         return True
 
     def client(self) -> hvac.Client:
-        """Return a client with the root token, for configuration."""
-        return self._client(self._secrets()["root_token"], timeout=10)
+        """Return an hvac client with the root token."""
+        import hvac
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False  # a proxy in the environment must not be asked for loopback
+        client = hvac.Client(url=self.address, timeout=10, session=session)
+        # Not by the constructor: it would read VAULT_TOKEN and ~/.vault-token.
+        client.token = self._secrets()["root_token"]
+        return client
 
     def configure(self) -> None:
         """Bring mount, policy, JWT login and role to what they shall be; may be repeated.
 
         Raises
         ------
-        hvac.exceptions.VaultError, requests.RequestException
+        NotConfiguredError
             If it refuses or does not answer.
         """
-        client = self.client()
-        if f"{MOUNT}/" not in client.sys.list_mounted_secrets_engines()["data"]:
-            client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
-        methods = client.sys.list_auth_methods()["data"]
+        if f"{MOUNT}/" not in self._configuration("sys/mounts"):
+            self._configure(f"sys/mounts/{MOUNT}", {"type": "kv", "options": {"version": "2"}})
+        methods = self._configuration("sys/auth")
         if f"{AUTH_PATH}/" not in methods:
-            client.sys.enable_auth_method("jwt", path=AUTH_PATH)
-            methods = client.sys.list_auth_methods()["data"]
+            self._configure(f"sys/auth/{AUTH_PATH}", {"type": "jwt"})
+            methods = self._configuration("sys/auth")
         accessor = methods[f"{AUTH_PATH}/"]["accessor"]
-        client.sys.create_or_update_policy(POLICY, person_policy(accessor))
+        self._configure(f"sys/policies/acl/{POLICY}", {"policy": person_policy(accessor)})
         issuer_url, jwks_url, audience = self._issuer
-        client.write_data(
+        self._configure(
             f"auth/{AUTH_PATH}/config",
-            data={
+            {
                 "jwks_url": jwks_url,
                 "bound_issuer": issuer_url,
                 "jwt_supported_algs": ["RS256"],
@@ -230,9 +246,9 @@ class OpenBao:
                 "skip_jwks_validation": True,
             },
         )
-        client.write_data(
+        self._configure(
             f"auth/{AUTH_PATH}/role/{ROLE}",
-            data={
+            {
                 "role_type": "jwt",
                 "user_claim": HANDLE_CLAIM,
                 "bound_audiences": [audience],
@@ -242,13 +258,56 @@ class OpenBao:
                 "token_type": "service",
             },
         )
+        self._configure_revocation()
+
+    def _configure_revocation(self) -> None:
+        """Bring the hub's own role to what it shall be."""
+        self._configure(f"sys/policies/acl/{REVOKE_POLICY}", {"policy": revoke_policy()})
+        self._configure(
+            f"auth/{AUTH_PATH}/role/{REVOKE_ROLE}",
+            {
+                "role_type": "jwt",
+                "user_claim": HANDLE_CLAIM,
+                "bound_claims": {HANDLE_CLAIM: HUB_HANDLE},
+                "bound_audiences": [REVOKE_AUDIENCE],
+                "token_policies": [REVOKE_POLICY],
+                "token_no_default_policy": True,
+                # Kept nowhere: one login for one call.
+                "token_type": "batch",
+                "token_ttl": 60,
+                "token_max_ttl": 60,
+            },
+        )
+
+    def _configuration(self, path: str) -> dict[str, Any]:
+        """Return what stands at a path of the configuration."""
+        data = self._configure(path, method="GET").json()["data"]
+        return dict(data)
+
+    def _configure(self, path: str, body: Mapping[str, Any] | None = None, *, method: str = "POST") -> Answer:
+        """Ask with the root token."""
+        token = {"X-Vault-Token": self._secrets()["root_token"]}
+        answer = self._ask(path, body, method=method, headers=token, timeout=10)
+        if answer is None or answer.status >= 400:
+            raise NotConfiguredError(f"{path}: {'no answer' if answer is None else answer.status}")
+        return answer
+
+    def _ask(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 2,
+    ) -> Answer | None:
+        url = f"{self.address}/v1/{path}"
+        return ask(url, method=method, body=body, headers=headers, timeout=timeout)
 
     def _status(self) -> int | None:
         """Return the code of ``sys/health``: 200 active, 429 standby, 501 not initialised, 503 sealed."""
-        try:
-            return int(self._client().sys.read_health_status(method="HEAD").status_code)
-        except (requests.RequestException, VaultError):
-            return None
+        answer = self._ask("sys/health", method="HEAD")
+        return None if answer is None else answer.status
 
     def _initialised(self) -> bool:
         status = self._status()
@@ -261,13 +320,13 @@ class OpenBao:
 
     def _initialise(self) -> None:
         write_private(self._begun_file, "")
-        try:
-            answer = self._client(timeout=30).sys.initialize(secret_shares=1, secret_threshold=1)
-        except (VaultError, requests.RequestException) as error:
+        answer = self._ask("sys/init", {"secret_shares": 1, "secret_threshold": 1}, timeout=30)
+        if answer is None or answer.status != 200:
             raise StartError(
                 self.name, "did not finish its initialisation", f"see {self.process.log.path} and start again"
-            ) from error
-        kept = {"unseal_key": answer["keys_base64"][0], "root_token": answer["root_token"]}
+            )
+        made = answer.json()
+        kept = {"unseal_key": made["keys_base64"][0], "root_token": made["root_token"]}
         write_private(self._init_file, json.dumps(kept))
         self._begun_file.unlink()
 
@@ -277,20 +336,17 @@ class OpenBao:
         return self.healthy()
 
     def _unseal(self) -> None:
-        try:
-            self._client().sys.submit_unseal_key(key=self._secrets()["unseal_key"])
-        except VaultError as error:
+        answer = self._ask("sys/unseal", {"key": self._secrets()["unseal_key"]})
+        if answer is not None and answer.status >= 400:
             # A wrong key is answered in plain words; the key is not in them, but the answer is not ours to show.
             raise StartError(
                 self.name, f"its data cannot be opened with {self._init_file}", "restore both from one backup"
-            ) from error
-        except requests.RequestException:
-            return
+            )
 
     def _configured(self) -> bool:
         try:
             self.configure()
-        except (VaultError, requests.RequestException):
+        except NotConfiguredError:
             # Just unsealed, it answers 500 ("context canceled", "no leader") for a moment.
             return False
         return True
@@ -306,12 +362,10 @@ class OpenBao:
                 f"restore it from a backup, or remove {self.directory} to begin with no secrets",
             ) from error
 
-    def _client(self, token: str | None = None, *, timeout: float = 2) -> hvac.Client:
-        session = requests.Session()
-        session.trust_env = False  # a proxy in the environment must not be asked for loopback
-        client = hvac.Client(url=self.address, timeout=timeout, session=session)
-        client.token = token  # not by the constructor: it would read VAULT_TOKEN and ~/.vault-token
-        return client
+
+def revoke_policy() -> str:
+    """Return the policy of the hub itself: to end a token whose accessor it knows. It may list none."""
+    return 'path "auth/token/revoke-accessor" { capabilities = ["update"] }'
 
 
 def person_policy(accessor: str) -> str:

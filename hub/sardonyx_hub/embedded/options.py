@@ -37,6 +37,8 @@ class RunOptions:
         Whether the ``mc`` command is built in the background.
     catalogue_file, config_file
         The operator's catalogue and ``sardonyx_config.py``, if any.
+    debug
+        Whether hub and proxy log at debug level.
     """
 
     home: Path
@@ -48,6 +50,7 @@ class RunOptions:
     build_mc: bool = True
     catalogue_file: Path | None = None
     config_file: Path | None = None
+    debug: bool = False
 
     def check(self) -> None:
         """Check what can be checked without touching anything.

@@ -7,10 +7,9 @@ import secrets
 import sys
 from pathlib import Path
 
-import httpx
-
 from sardonyx_hub.embedded import programs
 from sardonyx_hub.embedded.files import write_private
+from sardonyx_hub.embedded.loopback import ask
 from sardonyx_hub.embedded.ports import LOOPBACK
 from sardonyx_hub.embedded.processes import ManagedProcess
 from sardonyx_hub.embedded.settings import ISSUER_PATH, EmbeddedSettings
@@ -52,9 +51,12 @@ class Proxy:
 
     name = "proxy"
 
-    def __init__(self, settings: EmbeddedSettings, token: str, mark: dict[str, str | None]) -> None:
+    def __init__(
+        self, settings: EmbeddedSettings, token: str, mark: dict[str, str | None], *, debug: bool = False
+    ) -> None:
         self._settings = settings
         self._token = token
+        self._debug = debug
         self.process = ManagedProcess(
             self.name,
             [],
@@ -78,7 +80,7 @@ class Proxy:
             "api-ip": LOOPBACK,
             "api-port": settings.ports.proxy_api,
             "error-target": f"{settings.hub_url}/hub/error",
-            "log-level": "warn",
+            "log-level": "debug" if self._debug else "warn",
         }
         arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
         self.process.command = [*programs.proxy(), *arguments]
@@ -99,8 +101,11 @@ class Hub:
 
     name = "hub"
 
-    def __init__(self, settings: EmbeddedSettings, token: str, mark: dict[str, str | None]) -> None:
+    def __init__(
+        self, settings: EmbeddedSettings, token: str, mark: dict[str, str | None], *, debug: bool = False
+    ) -> None:
         self._settings = settings
+        self._debug = debug
         # A run from inside a session must not take that session's hub for its own.
         inherited: dict[str, str | None] = dict.fromkeys(
             name for name in os.environ if name.startswith(("JUPYTERHUB_", "SARDONYX_"))
@@ -135,7 +140,8 @@ class Hub:
         keep_token(settings.supervisor_token_file)
         configuration = settings.home / "jupyterhub_config.py"
         write_private(configuration, _HUB_CONFIG.format(settings=str(settings.save())))
-        self.process.command = [sys.executable, "-m", "jupyterhub", "-f", str(configuration)]
+        options = ["--debug"] if self._debug else []
+        self.process.command = [sys.executable, "-m", "jupyterhub", "-f", str(configuration), *options]
         self.process.start()
 
     def healthy(self) -> bool:
@@ -144,27 +150,18 @@ class Hub:
         # The hub itself first: asking a proxy without a hub fills its log.
         if not all(_status(f"{url}/hub/login") == 200 for url in (self._settings.hub_url, public)):
             return False
+        answer = ask(f"{public}{ISSUER_PATH}/.well-known/openid-configuration", timeout=5)
         try:
-            answer = httpx.get(
-                f"{public}{ISSUER_PATH}/.well-known/openid-configuration", timeout=5, trust_env=False
-            )
-            return bool(answer.json().get("issuer") == self._settings.issuer_url)
-        except (httpx.HTTPError, ValueError, AttributeError):
+            return answer is not None and answer.json().get("issuer") == self._settings.issuer_url
+        except (ValueError, AttributeError):
             return False
 
     def restore_routes(self) -> bool:
         """Ask it to tell a new proxy where everything is (else it does so every five minutes); return whether it did."""
         token = keep_token(self._settings.supervisor_token_file)
-        try:
-            answer = httpx.post(
-                f"{self._settings.hub_url}/hub/api/proxy",
-                headers={"Authorization": f"token {token}"},
-                timeout=10,
-                trust_env=False,
-            )
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
+        headers = {"Authorization": f"token {token}"}
+        answer = ask(f"{self._settings.hub_url}/hub/api/proxy", method="POST", headers=headers, timeout=10)
+        return answer is not None and answer.status == 200
 
     def stop(self) -> None:
         """End it and, before that, let it end the sessions."""
@@ -172,7 +169,5 @@ class Hub:
 
 
 def _status(url: str, headers: dict[str, str] | None = None) -> int | None:
-    try:
-        return httpx.get(url, headers=headers, timeout=2, trust_env=False).status_code
-    except httpx.HTTPError:
-        return None
+    answer = ask(url, headers=headers)
+    return answer.status if answer is not None else None

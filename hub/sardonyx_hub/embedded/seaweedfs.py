@@ -12,17 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
-import httpx
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from sardonyx_hub.credentials.s3_policy import SharedBucket
 from sardonyx_hub.disk import RESERVE_BYTES
 from sardonyx_hub.embedded import programs
 from sardonyx_hub.embedded.ca import CertificateAuthority, KeyPair
 from sardonyx_hub.embedded.files import private_directory, write_private
 from sardonyx_hub.embedded.iam import iam_configuration
+from sardonyx_hub.embedded.loopback import ask
 from sardonyx_hub.embedded.ports import LOOPBACK, SeaweedPorts
 from sardonyx_hub.embedded.processes import ManagedProcess, wait_until
 
@@ -195,9 +191,13 @@ class SeaweedFS:
         return _answers(self.ports.s3) and (self.tls is None or _listens(self.ports.s3_https))
 
     def admin_client(self) -> Any:
-        """Return a boto3 S3 client with the admin identity."""
+        """Return a botocore S3 client with the admin identity."""
+        # Late, and not boto3: imported while the parts come up, it does not hold up their launch.
+        import botocore.session
+        from botocore.config import Config
+
         keys = json.loads(self._admin_file.read_text())
-        return boto3.client(
+        return botocore.session.Session().create_client(
             "s3",
             endpoint_url=self.endpoint_url,
             region_name=REGION,
@@ -214,6 +214,8 @@ class SeaweedFS:
         )
 
     def _make_shared_buckets(self) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             client = self.admin_client()
             existing = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
@@ -346,11 +348,8 @@ def _paths(pair: KeyPair) -> tuple[Path, Path]:
 
 
 def _answers(port: int) -> bool:
-    try:
-        # trust_env: a proxy in the environment must not be asked for loopback
-        return httpx.get(f"http://{LOOPBACK}:{port}/healthz", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    answer = ask(f"http://{LOOPBACK}:{port}/healthz")
+    return answer is not None and answer.status == 200
 
 
 def _listens(port: int) -> bool:

@@ -204,7 +204,13 @@ class Supervisor:
             log=settings.log_dir / "openbao.log",
             environment=mark,
         )
-        return seaweedfs, bao, Proxy(settings, token, mark), Hub(settings, token, mark)
+        debug = self.options.debug
+        return (
+            seaweedfs,
+            bao,
+            Proxy(settings, token, mark, debug=debug),
+            Hub(settings, token, mark, debug=debug),
+        )
 
     def _launch(self, part: Part) -> None:
         self._raise_if_stopping()

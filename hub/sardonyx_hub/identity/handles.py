@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import threading
 import time
@@ -26,6 +25,8 @@ from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from ..database import open_engine
 
 #: Shape of every handle: 3 to 63 of ``a-z0-9-``, no dash at an end.
 HANDLE_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
@@ -156,7 +157,6 @@ class _Entry:
 
 #: How often a request that met another process's write is tried again.
 _ATTEMPTS = 8
-_BUSY_SECONDS = 0.25
 
 
 class HandleRegistry:
@@ -266,6 +266,20 @@ class HandleRegistry:
         row = self._live(name)
         return None if row is None else self._remember(name, row.handle, row.subject)
 
+    def is_successor(self, name: str, subject: str | None) -> bool:
+        """Return whether `name` belongs to somebody whom the identity provider knows by another subject than `subject`.
+
+        Then :meth:`handle_for` retires that person's handle.
+        """
+        row = self._live(name)
+        return None not in (row, subject) and row.subject not in (None, subject)  # type: ignore[union-attr]
+
+    def lookup_many(self, names: Collection[str]) -> dict[str, str]:
+        """Return the handles of those of `names` that have one, in one query; asks the database."""
+        query = sa.select(_handles.c.live_name, _handles.c.handle).where(_handles.c.live_name.in_(names))
+        with self._engine.connect() as connection:
+            return {row.live_name: row.handle for row in connection.execute(query)}
+
     def name_of(self, handle: str, *, retired: bool = False) -> str | None:
         """Return who has `handle`, or ``None``; with `retired` also who had it: the name may be another's."""
         row = self._holder(handle)
@@ -351,24 +365,7 @@ def _now() -> datetime:
 
 
 def _engine(location: str | Path) -> sa.Engine:
-    """Return an engine with short time limits; hides parameters, so that no exception carries them."""
-    text = str(location)
-    url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
-    arguments: dict[str, object] = {}
-    if url.get_backend_name() == "sqlite":
-        arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
-        if url.database and url.database != ":memory:":
-            _make_private_file(Path(url.database))
-    elif url.get_backend_name() == "postgresql":
-        arguments = {"connect_timeout": int(_BUSY_SECONDS) + 1}
     try:
-        return sa.create_engine(url, connect_args=arguments, hide_parameters=True, pool_pre_ping=True)
+        return open_engine(location)
     except (SQLAlchemyError, ImportError) as error:
         raise HandleError(f"The database of handles cannot be opened: {type(error).__name__}.") from None
-
-
-def _make_private_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Made before SQLite opens it: SQLite would use the process's umask.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    path.chmod(0o600)

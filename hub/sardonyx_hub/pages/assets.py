@@ -16,6 +16,9 @@ ASSETS = Path(__file__).with_name("static")
 #: Seconds that a browser keeps a file whose URL has the hash of its content (RFC 8246: immutable).
 _A_YEAR = 31_536_000
 
+#: Where Vite puts what pages share, named by hashes of the content.
+_HASHED = "ui/chunks/"
+
 
 def asset_url(hub_prefix: str, name: str) -> str | None:
     """Return the URL of a static file, or None if there is none of that name.
@@ -50,6 +53,8 @@ class AssetHandler(StaticFileHandler):
 
     def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
         """Return seconds for which the answer may be kept."""
+        if path.startswith(_HASHED):
+            return _A_YEAR
         asked = self.get_query_argument("v", "")
         url = asset_url("/", path)
         return _A_YEAR if asked and url is not None and url.endswith(f"?v={asked}") else 0

@@ -10,6 +10,12 @@ LANGUAGE_COOKIE = "datalab-lang"
 _DAYS = 365
 
 
+def language_of(handler: Any) -> str:
+    """Return the language in which to answer a request, whichever handler of the hub has it."""
+    chosen = handler.get_query_argument("lang", None) or handler.get_cookie(LANGUAGE_COOKIE)
+    return pick_language(handler.request.headers.get("Accept-Language"), chosen)
+
+
 class LanguageMixin:
     """For Tornado handlers of the hub: ``?lang=fr`` chooses a language, a cookie keeps it."""
 
@@ -19,9 +25,7 @@ class LanguageMixin:
     @property
     def datalab_language(self) -> str:
         """The language to answer in."""
-        handler: Any = self
-        chosen = handler.get_query_argument("lang", None) or handler.get_cookie(LANGUAGE_COOKIE)
-        return pick_language(self.request.headers.get("Accept-Language"), chosen)
+        return language_of(self)
 
     def remember_language(self) -> None:
         """Keep the language that the request asks for, if it is one there are messages for."""

@@ -11,6 +11,9 @@ from sardonyx_spawner.messages import Messages
 
 from ..disk import is_full
 from .language import LanguageMixin
+from .rest_launch import LaunchBodyMixin
+from .rest_stop import StopWhileStartingMixin
+from .terms import lead_to_terms, refuse_for_terms, terms_due
 
 if TYPE_CHECKING:
     from ..datalab import Datalab
@@ -27,10 +30,21 @@ class RoomMixin(LanguageMixin):
         if self.request.method == "POST" and is_full(datalab.disk):
             raise web.HTTPError(507, Messages(self.datalab_language).translate("launch.disk_full"))
         await super().prepare()  # type: ignore[misc]
+        if terms_due(self):
+            self.ask_for_terms()
+
+    def ask_for_terms(self) -> None:
+        """Answer a person who has not accepted the terms of use; here: lead to them."""
+        lead_to_terms(self)
 
 
-class CheckedServerAPIHandler(RoomMixin, UserServerAPIHandler):  # type: ignore[misc]
+class CheckedServerAPIHandler(RoomMixin, LaunchBodyMixin, StopWhileStartingMixin, UserServerAPIHandler):  # type: ignore[misc]
     """JupyterHub's own route that launches by REST."""
+
+    def ask_for_terms(self) -> None:
+        """Refuse a launch; what runs can still be stopped and deleted."""
+        if self.request.method != "DELETE":
+            refuse_for_terms(self)
 
 
 def room_handlers() -> list[tuple[str, type]]:

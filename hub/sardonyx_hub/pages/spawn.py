@@ -23,17 +23,26 @@ from tornado.httputil import url_concat
 
 from sardonyx_spawner.errors import OptionProblem
 from sardonyx_spawner.form import FormRequest, current_request, read_link
-from sardonyx_spawner.messages import LANGUAGES, Messages
+from sardonyx_spawner.launch_form import NO_SERVER, SERVER_FIELD
 
+from ..sessions import was_used
 from .assets import asset_url
 from .launches import RecentLaunches, make_server_name
+from .markdown import render
+from .messages import PageMessages
 from .room import RoomMixin
+from .saved_form import CONFIGURATION_ARGUMENT, SavedForm, posted_saved, read_saved
 
 #: Query arguments that are the page's own, not launch options.
-_RESERVED = frozenset({"next", "lang", "redirects", "_xsrf"})
+_RESERVED = frozenset({"next", "lang", "redirects", "_xsrf", CONFIGURATION_ARGUMENT})
+#: Those of them that fill in the form.
+_FILLS = frozenset({CONFIGURATION_ARGUMENT})
 _SERVICE_ARGUMENTS = ("service", "profile", "opt-service", "opt-profile")
 _NAME_ARGUMENTS = ("display_name", "name")
-_LAUNCH_FIELD = "_launch"
+#: Hidden field: which press of a button a POST comes from.
+LAUNCH_FIELD = "_launch"
+#: Hidden field: the form was opened to launch something new.
+_NEW_FIELD = "_new"
 
 _recent = RecentLaunches()
 
@@ -82,6 +91,12 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         """Launch with what was posted, or show the form again with what was wrong."""
         return self._post(user_name or self.current_user.name, server_name or "", "")
 
+    def _log(self) -> None:
+        """Log the request without a link's variables: whoever wrote the link may have put a secret in it."""
+        if "extraEnvVars" in self.request.query:
+            self.request.uri = f"{self.request.path}?[options]"
+        super()._log()
+
     @needs_scope("servers")  # type: ignore[untyped-decorator]
     async def _get(self, user_name: str, server_name: str, display_name: str) -> None:
         user = self._person(user_name)
@@ -92,7 +107,8 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
             self.redirect(self._where_it_runs(user, server_name, spawner))
             return
         self.remember_language()
-        request = self._link_request()
+        configuration = self.get_query_argument(CONFIGURATION_ARGUMENT, "")
+        request = (await read_saved(self, configuration)).request if configuration else self._link_request()
         if request.display_name == "" and spawner is not None and not self._adds_session(user, server_name):
             request = replace(request, display_name=_given_name(spawner))
         await self._show(user, server_name, request)
@@ -102,18 +118,24 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         user = self._person(user_name)
         if server_name:
             await self._check_named_server_request(user, server_name, server_name, check_limit=False)
-        posted = self._posted()
+        await self._launch_or_show(user, server_name, self._posted())
+
+    async def _launch_or_show(
+        self, user: Any, server_name: str, posted: Posted, saved: SavedForm | None = None
+    ) -> None:
+        """Launch; or show the form with what was posted, or with what `saved` filled in, and what is wrong with it."""
         launched = self._launched_before(user, posted)
         if launched is not None:
             self.redirect(self._get_pending_url(user, launched))
             return
         try:
-            await self._launch(user, server_name, posted)
+            saved = saved or await posted_saved(self)
+            await self._launch(user, server_name, saved.fill(posted) if saved else posted)
         except Exception as error:
             refusal = self._explain(error)
             keys = [problem.key for problem in refusal.problems]
             self.log.info("Launch for %s refused: %s", user.name, keys or refusal.status)
-            await self._show_again(user, server_name, posted, refusal)
+            await self._show_again(user, server_name, posted, refusal, saved)
 
     # Launching ---------------------------------------------------------------------------------------------------
 
@@ -124,7 +146,8 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         if not spawner.active:
             spawner.handler = self
         try:
-            options = await maybe_future(spawner.run_options_from_form(posted.form_data))
+            form = {**posted.form_data, SERVER_FIELD: [self._keeps_of(user, server_name)]}
+            options = await maybe_future(spawner.run_options_from_form(form))
         except Exception as error:
             found = problems_in(error)
             if not found:
@@ -168,13 +191,13 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         return _recent.find(user.name, posted.launch, runs)
 
     def _target(self, user: Any, server_name: str, service_id: str) -> str:
-        """Return the name of the server to start; a generated one where the default server is in use."""
+        """Return the name of the server to start; a generated one where the default server is another session."""
+        if self._adds_session(user, server_name):
+            return make_server_name(service_id, user.orm_spawners)
         spawner = self._known_spawner(user, server_name)
-        if spawner is None or not spawner.active:
-            return server_name
-        if server_name or not self.allow_named_servers:
+        if spawner is not None and spawner.active:
             raise web.HTTPError(400, self._t("page.running"))
-        return make_server_name(service_id, user.orm_spawners)
+        return server_name
 
     def _check_limit(self, user: Any, limit: int) -> None:
         named = [name for name in user.orm_spawners if name]
@@ -218,17 +241,25 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         request = replace(
             request,
             language=self.datalab_language,
-            new_session=self._adds_session(user, server_name),
-            hidden={_LAUNCH_FIELD: secrets.token_urlsafe(12)},
+            new_session=bool(user.spawner.active and self._adds_session(user, server_name)),
+            own_options=self._keeps_of(user, server_name) != NO_SERVER,
+            hidden={
+                **request.hidden,
+                LAUNCH_FIELD: secrets.token_urlsafe(12),
+                **({_NEW_FIELD: "yes"} if self._asks_for_new() else {}),
+            },
             kept=self._kept_arguments(),
             asset_url=partial(asset_url, self.hub.base_url),
+            markdown=partial(render, headings_from=3),
         )
         current_request.set(request)
         form = await spawner.get_options_form()
         title = server_name and _title_of(user, server_name)
         self.finish(await self._render_page(user, spawner, form or "", title, refusal))
 
-    async def _show_again(self, user: Any, server_name: str, posted: Posted, refusal: Refusal) -> None:
+    async def _show_again(
+        self, user: Any, server_name: str, posted: Posted, refusal: Refusal, saved: SavedForm | None
+    ) -> None:
         """Show the form with what was posted in it."""
         self.set_status(refusal.status)
         for name, value in refusal.headers.items():
@@ -240,19 +271,13 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
             problems=refusal.problems,
             display_name=posted.display_name,
         )
-        await self._show(user, server_name, request, refusal)
+        await self._show(user, server_name, saved.mark(request) if saved else request, refusal)
 
     async def _render_page(
         self, user: Any, spawner: Any, form: str, title: str, refusal: Refusal | None
     ) -> str:
         """Render ``spawn.html`` with JupyterHub's own context and ours."""
         own = {"_xsrf": self.xsrf_token.decode("ascii"), **self._kept_arguments()}
-        query = [
-            (name, text.decode("utf-8", "replace"))
-            for name, texts in self.request.query_arguments.items()
-            for text in texts
-            if name not in ("lang", "_xsrf")
-        ]
         page: str = await self.render_template(
             "spawn.html",
             for_user=user,
@@ -264,8 +289,8 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
             spawner=spawner,
             t=self._t,
             language=self.datalab_language,
-            languages={code: url_concat(self.request.path, [*query, ("lang", code)]) for code in LANGUAGES},
             session_title=title,
+            messages=("spawn.script.",),
             asset_url=partial(asset_url, self.hub.base_url),
         )
         return page
@@ -299,7 +324,7 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
             except UnicodeDecodeError:
                 raise web.HTTPError(400, "The form is not UTF-8") from None
         name = normalise_unicode(fields.pop("display_name", [""])[-1].strip())
-        launch = fields.get(_LAUNCH_FIELD, [""])[-1][:64]
+        launch = fields.get(LAUNCH_FIELD, [""])[-1][:64]
         own = {name: texts for name, texts in fields.items() if not name.startswith("_")}
         files = {f"{name}_file": list(parts) for name, parts in self.request.files.items()}
         return Posted(fields=own, files=files, display_name=name, launch=launch)
@@ -326,6 +351,12 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
         """Return the spawner whose form is shown; the default one stands in for a server that does not exist yet."""
         return self._known_spawner(user, server_name) or user.spawner
 
+    def _keeps_of(self, user: Any, server_name: str) -> str:
+        """Return the session whose secret variables a launch goes on with; an impossible name for a new one."""
+        if self._adds_session(user, server_name) or self._known_spawner(user, server_name) is None:
+            return NO_SERVER
+        return server_name
+
     def _where_it_runs(self, user: Any, server_name: str, spawner: Any) -> str:
         """Return the address of a session that runs, or of its progress; a launch link's options do not go there."""
         if not spawner.ready:
@@ -335,10 +366,20 @@ class DatalabSpawnHandler(RoomMixin, SpawnHandler):  # type: ignore[misc]
 
     def _adds_session(self, user: Any, server_name: str) -> bool:
         """Whether a launch makes a further session with a generated name."""
-        return bool(not server_name and self.allow_named_servers and user.spawner.active)
+        in_use = user.spawner.active or (self._asks_for_new() and was_used(user.spawner))
+        return bool(not server_name and self.allow_named_servers and in_use)
+
+    def _asks_for_new(self) -> bool:
+        """Whether the form was opened for a service or by a link, not for the person's default session.
+
+        One that was stopped keeps its disk and options to itself: what the catalogue launches is another one.
+        """
+        if self.request.method == "POST":
+            return bool(self.get_body_argument(_NEW_FIELD, "") == "yes")
+        return not self.path_args and not self.request.query_arguments.keys() <= _RESERVED - _FILLS
 
     def _t(self, key: str, /, **params: object) -> str:
-        return Messages(self.datalab_language).translate(key, **params)
+        return PageMessages(self.datalab_language).translate(key, **params)
 
     def _get_pending_url(self, user: Any, server_name: str) -> str:
         """Return the page that shows the progress; launch options in the query do not go there."""
