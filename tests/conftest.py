@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from stack import Stack, running_stack
 
 from sardonyx_hub.embedded.environments import LOCKS, default_cache_root, ensure_environment
 from sardonyx_hub.embedded.mc import bin_directory, build_mc
+from sardonyx_spawner.catalogue import DEFAULT_CATALOGUE
 
 RESULTS = Path(__file__).parent.parent / "test-results"
 
@@ -35,7 +38,16 @@ def minio_client() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(session_environment: Path) -> Iterator[Stack]:
+def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue of `stack`, which a test may break and mend: a copy of the one that comes with Sardonyx."""
+    copy = tmp_path_factory.mktemp("catalogue") / "catalogue.yaml"
+    shutil.copyfile(DEFAULT_CATALOGUE, copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def stack(session_environment: Path, catalogue_file: Path) -> Iterator[Stack]:
     """One datalab for all tests of a tier that leave it as they found it."""
-    with running_stack() as running:
+    sardonyx = Path(sys.executable).with_name("sardonyx")
+    with running_stack(command=[str(sardonyx), "run", f"--catalogue={catalogue_file}"]) as running:
         yield running

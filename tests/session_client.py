@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 import httpx
-from stack import Person, eventually
+from stack import DIRECT, Person, eventually
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
@@ -38,9 +38,7 @@ class SessionClient:
         path = f"/user/{person.name}/{session}".rstrip("/")
         self.url = person.stack.url + path
         self._authorization = {"Authorization": f"token {token or person.token()}"}
-        self.http = httpx.Client(
-            base_url=self.url + "/", headers=self._authorization, timeout=30, trust_env=False
-        )
+        self.http = httpx.Client(base_url=self.url + "/", headers=self._authorization, timeout=30, **DIRECT)
 
     def python(self, code: str, *, kernel: str = "", limit: float = 60) -> str:
         """Run `code` in a new kernel (or in `kernel`) and return what it printed.

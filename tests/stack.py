@@ -5,11 +5,13 @@ it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -25,8 +27,12 @@ import httpx
 import psutil
 
 from sardonyx_hub.embedded import launch
+from sardonyx_hub.embedded.guard import VARIABLE
 
 PASSWORD = "correct horse battery staple"
+#: For httpx: ask the server itself. It speaks plain HTTP on loopback; to read the machine's authorities for each client
+#: would take more time than most requests.
+DIRECT: dict[str, Any] = {"trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 START_LIMIT = 180.0
 STOP_LIMIT = 60.0
 READY = re.compile(r"Sardonyx is ready at (http://127\.0\.0\.1:\d+)")
@@ -49,6 +55,7 @@ def clean_environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(_FOREIGN) or name == "SARDONYX_CACHE"
     }
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a datalab that is started forty times is compiled once
     for name in ("no_proxy", "NO_PROXY"):
         kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1,localhost"]))
     return kept | more
@@ -95,6 +102,8 @@ class Stack:
     process: subprocess.Popen[str] | None = None
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     seconds_to_ready: float = 0.0
+    _reader: threading.Thread | None = None
+    _runs: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -121,7 +130,8 @@ class Stack:
             errors="replace",
             start_new_session=True,
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -135,8 +145,9 @@ class Stack:
         self.spawn()
         while not any(READY.search(line) for line in self.output[seen:]):
             assert self.process is not None
+            assert self._reader is not None
             if self.process.poll() is not None:
-                time.sleep(0.5)  # its last lines
+                self._reader.join(5)  # its last lines
                 raise AssertionError(f"sardonyx run ended with {self.process.returncode}:\n{self.printed}")
             if time.monotonic() - started > limit:
                 self.kill()
@@ -145,15 +156,41 @@ class Stack:
         self.seconds_to_ready = time.monotonic() - started
         return self
 
+    def refused(self, limit: float = 60) -> str:
+        """Start what cannot start; return the one line that says why, and see that no process is left."""
+        self.spawn()
+        assert self.process is not None
+        members = self.family()
+        code = self.process.wait(limit)
+        assert self._reader is not None
+        self._reader.join(5)
+        assert code == 1, self.printed
+        assert self.left(members) == []
+        assert "Traceback" not in self.printed
+        told = [line for line in self.output if line.startswith("sardonyx: ")]
+        assert len(told) == 1, self.printed
+        return told[0]
+
     def family(self) -> list[psutil.Process]:
         """Return every living process that belongs to it: marked, below it, or run from its folder."""
+        # Sessions have the mark of the run that started them, and not ours.
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            self._runs.add(json.loads((self.home / "lock").read_text())["id"])
         found: dict[int, psutil.Process] = {}
+        below: dict[int, list[psutil.Process]] = {}
         for one in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if one.pid != os.getpid() and one.status() != psutil.STATUS_ZOMBIE and self._is_ours(one):
-                    for member in (one, *one.children(recursive=True)):
-                        found[member.pid] = member
-        return list(found.values())
+                below.setdefault(one.ppid(), []).append(one)
+                if one.pid != os.getpid() and self._is_ours(one):
+                    found[one.pid] = one
+        fresh = list(found)
+        while fresh:
+            more = {
+                child.pid: child for pid in fresh for child in below.get(pid, []) if child.pid not in found
+            }
+            found |= more
+            fresh = list(more)
+        return [one for one in found.values() if _lives(one)]
 
     def _is_ours(self, one: psutil.Process) -> bool:
         if self.process is not None and one.pid == self.process.pid:
@@ -161,10 +198,13 @@ class Stack:
         folder = str(self.home)
         if any(folder in word for word in one.cmdline()):
             return True
-        marked = f"{_MARK}={self.mark}".encode()
-        named = f"SARDONYX_HOME={folder}".encode()
+        marks = {
+            f"{_MARK}={self.mark}",
+            f"SARDONYX_HOME={folder}",
+            *(f"{VARIABLE}={run}" for run in self._runs),
+        }
         words = Path(f"/proc/{one.pid}/environ").read_bytes().split(b"\0")
-        return marked in words or named in words
+        return not marks.isdisjoint(word.decode(errors="replace") for word in words)
 
     def stop(self, number: int = signal.SIGTERM, limit: float = STOP_LIMIT) -> int:
         """End it as a person does, assert that nothing of it is left, and return its exit code."""
@@ -268,7 +308,7 @@ class Person:
     def __init__(self, stack: Stack, name: str) -> None:
         self.stack = stack
         self.name = name
-        self.http = httpx.Client(base_url=stack.url, follow_redirects=True, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=stack.url, follow_redirects=True, timeout=30, **DIRECT)
 
     def xsrf(self) -> str:
         """Return the value of the newest XSRF cookie of the hub."""
@@ -305,7 +345,7 @@ class Person:
     def with_token(self, token: str) -> httpx.Client:
         """Return a client that has only a token."""
         headers = {"Authorization": f"token {token}"}
-        return httpx.Client(base_url=self.stack.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.stack.url, headers=headers, timeout=30, **DIRECT)
 
     def launch(
         self,

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from hub import NoProxy, answering_page, make_hub, running
 from jupyterhub.app import JupyterHub
-from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner, Spawner
+from stack import DIRECT
 from traitlets.config import Config
 
-from sardonyx_hub.config import Sardonyx, build_datalab, configure_embedded
+from sardonyx_hub.build import build_datalab
+from sardonyx_hub.config import configure_embedded
 from sardonyx_hub.credentials.secret_store import GIT_FOLDER
 from sardonyx_hub.datalab import Datalab
 from sardonyx_hub.embedded.ca import CertificateAuthority
@@ -33,6 +35,7 @@ from sardonyx_hub.embedded.openbao import MOUNT, OpenBao
 from sardonyx_hub.embedded.ports import Ports, free_ports
 from sardonyx_hub.embedded.seaweedfs import SeaweedFS
 from sardonyx_hub.embedded.settings import EmbeddedSettings
+from sardonyx_hub.settings import Sardonyx
 from sardonyx_spawner.launch_progress import LaunchProgress, State
 from sardonyx_spawner.mixin import DatalabSpawnerMixin
 
@@ -83,19 +86,6 @@ class Marks:
 MARKS = Marks()
 
 
-class NoProxy(Proxy):  # type: ignore[misc]
-    """Nothing goes through a proxy here."""
-
-    should_start = False
-
-    async def add_route(self, routespec: str, target: str, data: object) -> None: ...
-
-    async def delete_route(self, routespec: str) -> None: ...
-
-    async def get_all_routes(self) -> dict[str, Any]:
-        return {}
-
-
 class InstantSpawner(DatalabSpawnerMixin, Spawner):  # type: ignore[misc]
     """The datalab's mixin over a session that is there at once: what is left is what the hub does."""
 
@@ -144,7 +134,7 @@ class BenchHub:
     async def sign_in(self, name: str) -> float:
         """Sign `name` in as a browser does; return the seconds that the posted form took."""
         url = self.settings.hub_url
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as browser:
+        async with httpx.AsyncClient(base_url=url, timeout=60, **DIRECT) as browser:
             await browser.get("/hub/login")
             form = {"username": name, "password": PASSWORD, "_xsrf": browser.cookies["_xsrf"]}
             begun = time.perf_counter()
@@ -202,7 +192,7 @@ class BenchHub:
         Parameters
         ----------
         settings
-            Settings of :class:`~sardonyx_hub.config.Sardonyx` that differ.
+            Settings of :class:`~sardonyx_hub.settings.Sardonyx` that differ.
         """
         config = Config()
         config.Sardonyx.update({**self.config.Sardonyx, **settings})
@@ -287,7 +277,6 @@ def _configuration(settings: EmbeddedSettings, people: list[str]) -> tuple[Confi
     config.Authenticator.allowed_users = set(people)
     config.JupyterHub.update(
         db_url="sqlite:///:memory:",
-        cookie_secret=b"0" * 32,
         proxy_class=NoProxy,
         spawner_class=InstantSpawner,
         services=[{"name": "bench", "api_token": _TOKEN}],
@@ -316,37 +305,20 @@ def _configuration(settings: EmbeddedSettings, people: list[str]) -> tuple[Confi
 @contextlib.asynccontextmanager
 async def running_hub(settings: EmbeddedSettings, bao: OpenBao, people: list[str]) -> AsyncIterator[BenchHub]:
     """Run JupyterHub in this process; end its sessions and it afterwards."""
-    page = await asyncio.start_server(_answer, "127.0.0.1", 0)
-    InstantSpawner.page_port = page.sockets[0].getsockname()[1]
     config, datalab = _configuration(settings, people)
-    JupyterHub.clear_instance()
-    app = JupyterHub.instance(config=config)
-    app.init_signal = lambda: None
-    with contextlib.chdir(settings.home):  # no configuration file of the folder that this runs in
-        await app.initialize([])
-    await app.start()
     client = httpx.AsyncClient(
         base_url=f"{settings.hub_url}/hub/api",
         headers={"Authorization": f"token {_TOKEN}"},
         timeout=180,
-        trust_env=False,
+        **DIRECT,
     )
-    try:
-        async with client:
+    async with answering_page() as InstantSpawner.page_port:
+        with contextlib.chdir(settings.home):  # no configuration file of the folder that this runs in
+            app = await make_hub(config)
+        async with running(app), client:
             yield BenchHub(app, config, settings, datalab, bao, client)
-    finally:
-        for user in list(app.users.values()):
-            for spawner in list(user.spawners.values()):
-                if spawner.active:
-                    with contextlib.suppress(Exception):
-                        await user.stop(spawner.name)
-        app.http_server.stop()
-        for callback in app._periodic_callbacks.values():
-            callback.stop()
         await datalab.broker.close(2)
         await asyncio.to_thread(datalab.audit.close)
-        page.close()
-        JupyterHub.clear_instance()
 
 
 async def _note_when_it_listens(port: int) -> None:
@@ -357,12 +329,3 @@ async def _note_when_it_listens(port: int) -> None:
             writer.close()
             return
         await asyncio.sleep(0.1)
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer like a session that is up."""
-    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-    writer.close()

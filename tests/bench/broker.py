@@ -22,6 +22,7 @@ _ROUNDS = 3
 _TICK = 0.005
 #: S3-only requests that are made beside the others, one every so many seconds.
 _BESIDE, _EVERY = 20, 0.1
+_IDLE_SECONDS = 5.0
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Storm:
 async def run(hub: BenchHub) -> Report:
     """Ask for 200 people's credentials at once, with a Vault that never answers and with a healthy one, by turns."""
     await hub.give(*(f"storm-{number:03}" for number in range(REQUESTS)))
-    hung, usual = [], []
+    hung, usual, idle = [], [], []
     with _black_hole() as url:
         for _ in range(_ROUNDS):
             # Buckets are made at sign-in, not here: an account that makes them is not needed.
@@ -49,6 +50,7 @@ async def run(hub: BenchHub) -> Report:
                 hung.append(await _storm(datalab))
             async with hub.other_datalab(s3_admin_file="") as datalab:
                 usual.append(await _storm(datalab))
+            idle.append(await _nothing())
     if any(storm.answered for storm in hung):
         raise RuntimeError("a Vault that hangs has answered")
 
@@ -69,6 +71,13 @@ async def run(hub: BenchHub) -> Report:
                 "its p99 in each round", lambda storm: [Samples(tuple(storm.lags)).percentile(0.99)], Goal(50)
             ),
             figure("its worst in each round", lambda storm: [max(storm.lags)]),
+            # What the machine itself does to an event loop that has nothing to do.
+            Figure(
+                "Vault hangs: event loop's worst in each round",
+                Samples.of((max(storm.lags) for storm in hung), 1000.0),
+                Samples.of((max(storm.lags) for storm in idle), 1000.0),
+                "hub that does nothing",
+            ),
             figure("S3-only requests meanwhile", lambda storm: storm.beside),
             figure("S3 keys of the others", lambda storm: storm.s3),
             figure(f"until all {REQUESTS} are answered", lambda storm: [storm.seconds]),
@@ -110,6 +119,17 @@ async def _storm(datalab: Datalab) -> Storm:
         for task in (watching, beside):
             task.cancel()
         await asyncio.gather(watching, beside, return_exceptions=True)
+    return storm
+
+
+async def _nothing() -> Storm:
+    """Look at the event loop of a hub that nobody asks, for as long as a storm takes."""
+    storm = Storm()
+    gc.collect()
+    watching = asyncio.create_task(_watch(storm.lags))
+    await asyncio.sleep(_IDLE_SECONDS)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
     return storm
 
 

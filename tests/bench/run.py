@@ -15,16 +15,19 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # helpers that the tests share
+
 import broker
 import credentials
 import delays
 import launch
+import live
 from bench_hub import MARKS, BenchHub, running_backends, running_hub
 from figures import Report, table
 
 from sardonyx_hub.embedded.environments import LOCKS, default_cache_root, ensure_environment
 
-NAMES = ("credentials", "delays", "broker", "launch")
+NAMES = ("credentials", "delays", "broker", "launch", "live")
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Seconds for everything.
 LIMIT = 400.0
@@ -55,6 +58,7 @@ async def _measure(hub: BenchHub, names: list[str], launches: int) -> list[Repor
         "delays": lambda: delays.run(hub),
         "broker": lambda: broker.run(hub),
         "launch": lambda: launch.run(hub),
+        "live": lambda: live.run(hub),
     }
     reports = []
     for name in names:
@@ -74,7 +78,7 @@ async def _run(environment: Path, names: list[str], launches: int) -> list[Repor
     task = asyncio.current_task()
     if task is not None:  # end sessions and servers before the process
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    people = [*credentials.people(launches), *delays.people(), *launch.people()]
+    people = [*credentials.people(launches), *delays.people(), *launch.people(), *live.people()]
     with running_backends(environment) as (settings, bao), MARKS.recorded():
         async with asyncio.timeout(LIMIT), running_hub(settings, bao, people) as hub:
             return await _measure(hub, names, launches)

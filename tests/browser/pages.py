@@ -9,10 +9,14 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 SECOND = 1000  # Playwright counts in milliseconds
-#: Ends what a terminal prints for a line; typed in two parts, so that the echo of the line is not taken for
-#: it.
+#: Ends what a terminal prints for a line; pasted in two parts, so that the echo of the line is not taken for it.
 _END = "done-with-line"
 _ROWS = ".xterm-accessibility-tree"
+_PASTE = """(terminal, text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  terminal.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
+}"""
 _SET_SCREEN_READER = """async () => {
   const {baseUrl} = JSON.parse(document.getElementById("jupyter-config-data").textContent);
   const token = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/);
@@ -56,6 +60,9 @@ class LaunchForm:
 
     def choose_service(self, name: str) -> None:
         """Pick a service where there are several; the form of the only one is shown at once."""
+        folded = self.page.locator(".datalab-picker-box:not([open]) > summary")
+        if folded.count():
+            folded.click()
         links = self.page.locator(".datalab-services a", has_text=name)
         if links.count():
             links.first.click()
@@ -98,10 +105,12 @@ class Lab:
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0, timeout=limit * SECOND)
 
     def _from_launcher(self, card: str) -> None:
-        if not self.page.locator(".jp-Launcher").is_visible():
+        # a workspace that was restored may have launchers behind other tabs
+        launcher = self.page.locator(".jp-Launcher").locator("visible=true")
+        if not launcher.count():
             self.page.get_by_role("button", name=re.compile("new launcher", re.I)).first.click()
-        expect(self.page.locator(".jp-Launcher").last).to_be_visible(timeout=30 * SECOND)
-        self.page.locator(
+        expect(launcher).to_be_visible(timeout=30 * SECOND)
+        launcher.locator(
             f".jp-LauncherCard[title*='{card}'], .jp-LauncherCard:has-text('{card}')"
         ).first.click()
 
@@ -112,12 +121,16 @@ class Lab:
         notebook.wait()
         return notebook
 
-    def use_screen_reader(self) -> None:
-        """Set Lab's option for screen readers: terminals then also have their text, not only a drawing."""
+    def use_screen_reader(self, *, reload: bool = True) -> None:
+        """Set Lab's option for screen readers: terminals then also have their text, not only a drawing.
+
+        Lab reads it when it is loaded: without `reload`, the next time.
+        """
         status = self.page.evaluate(_SET_SCREEN_READER)
         assert status == 204, f"the setting was not saved: {status}"
-        self.page.reload()
-        self.wait()
+        if reload:
+            self.page.reload()
+            self.wait()
 
     def new_terminal(self) -> Terminal:
         """Open a terminal; :meth:`use_screen_reader` was called before."""
@@ -172,33 +185,26 @@ class Terminal:
         return "\n".join(row.replace("\xa0", " ").rstrip() for row in rows)
 
     def run(self, line: str, limit: float = 60) -> str:
-        """Type a line, press Enter, and return what the screen shows between it and the next prompt."""
+        """Paste a line, press Enter, and return what the screen then shows before the next prompt."""
         self.lines += 1
         end = f"{_END}-{self.lines}"
         self.panel.locator(".xterm-helper-textarea").focus()
-        self.page.keyboard.type("clear")
-        self.page.keyboard.press("Enter")
-        typed = f"{line}; echo {end[:4]}''{end[4:]}"
-        self.page.keyboard.type(typed)
+        # pasted: each key pressed would be a message to the browser and one to the session
+        self.panel.locator(".xterm-helper-textarea").evaluate(
+            _PASTE, f"clear; {line}; echo {end[:4]}''{end[4:]}"
+        )
         self.page.keyboard.press("Enter")
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             rows = self.screen().split("\n")
             if end in rows:
-                return self._between(rows, end)
+                return "\n".join(rows[: rows.index(end)]).strip()
             self.page.wait_for_timeout(100)
         raise AssertionError(f"no end of `{line}` within {limit:.0f} s; the screen shows:\n{self.screen()}")
-
-    @staticmethod
-    def _between(rows: list[str], end: str) -> str:
-        last = rows.index(end)
-        # the typed line may be wrapped over several rows; its last part ends with the echo command
-        tail = f"{end[:4]}''{end[4:]}"[-8:]
-        first = max((number for number, row in enumerate(rows[:last]) if row.endswith(tail)), default=-1)
-        return "\n".join(rows[first + 1 : last]).strip()
 
 
 def screenshot(page: Page, folder: Path, name: str) -> None:
     """Keep a picture of the page for people who look at the results."""
     folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}.png")
+    # with the caret as it is: to hide it Playwright adds a <style>, which the pages' policy refuses
+    page.screenshot(path=folder / f"{name}.png", caret="initial")

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
-import threading
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import pytest_asyncio
-from jupyterhub.app import JupyterHub
+from hub import answering_page, make_hub, running
 from jupyterhub.auth import DummyAuthenticator
-from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
+from stack import DIRECT, free_port
 from traitlets.config import Config
 
 from sardonyx_hub.api.audit import Audit
 from sardonyx_hub.api.ratelimit import Limit, RateLimit
 from sardonyx_hub.api.routes import PREFIX, api_handlers
+from sardonyx_hub.config import CUSTOM_SCOPES
 from sardonyx_hub.credentials.broker import Broker
 from sardonyx_hub.credentials.errors import SecretConflictError, SourceError
 from sardonyx_hub.credentials.git import GitAccounts, GitSource
 from sardonyx_hub.credentials.model import Grant, S3Credentials, Subject
-from sardonyx_hub.credentials.secret_store import Secret, SecretStore
+from sardonyx_hub.credentials.secret_history import History, Version
+from sardonyx_hub.credentials.secret_store import Mark, Secret, SecretStore
+from sardonyx_hub.credentials.vault_client import VaultConfig
 from sardonyx_hub.datalab import Datalab
+from sardonyx_hub.documents import DocumentStore
 from sardonyx_hub.identity.handlers import oidc_handlers
 from sardonyx_hub.identity.handles import HandleRegistry
 from sardonyx_hub.identity.issuer import Issuer
 from sardonyx_hub.identity.keys import KeyRing
+from sardonyx_hub.saved import SavedConfigurations
 from sardonyx_spawner.catalogue import Catalogue
 
 SCOPES = ("custom:datalab:credentials", "custom:datalab:secrets", "custom:datalab:git")
@@ -55,7 +57,9 @@ class MemoryStore(SecretStore):
     """Keeps secrets in memory, below the checks that :class:`SecretStore` makes."""
 
     def __init__(self) -> None:
+        super().__init__(VaultConfig("http://127.0.0.1:1"), cast("Any", None))
         self.kept: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.deleted: set[tuple[str, str, int]] = set()
         self.failure: Exception | None = None
 
     def _names(self, subject: Subject, folder: str) -> list[str]:
@@ -70,7 +74,10 @@ class MemoryStore(SecretStore):
         if (subject.handle, path) not in self.kept:
             raise SourceError("vault", "missing", f"There is no secret {path}.")
         versions = self.kept[subject.handle, path]
-        return Secret(versions[-1], len(versions), "")
+        number = version or len(versions)
+        if not 0 < number <= len(versions) or (subject.handle, path, number) in self.deleted:
+            raise SourceError("vault", "missing", f"There is no secret {path}.")
+        return Secret(versions[number - 1], number, "")
 
     def write_internal(
         self, subject: Subject, path: str, data: Mapping[str, Any], cas: int | None = None
@@ -82,9 +89,26 @@ class MemoryStore(SecretStore):
         versions.append(dict(data))
         return len(versions)
 
+    def history_internal(self, subject: Subject, path: str) -> History:
+        self._fail()
+        if (subject.handle, path) not in self.kept:
+            raise SourceError("vault", "missing", f"There is no secret {path}.")
+        numbers = range(len(self.kept[subject.handle, path]), 0, -1)
+        deleted = {number for number in numbers if (subject.handle, path, number) in self.deleted}
+        return History(
+            len(numbers),
+            tuple(Version(number, "", "then" if number in deleted else "") for number in numbers),
+        )
+
+    def mark_internal(self, subject: Subject, path: str, what: Mark, versions: list[int]) -> None:
+        self._fail()
+        marked = {(subject.handle, path, number) for number in versions}
+        self.deleted = self.deleted - marked if what == "undelete" else self.deleted | marked
+
     def delete_internal(self, subject: Subject, path: str) -> None:
         self._fail()
         self.kept.pop((subject.handle, path), None)
+        self.deleted = {one for one in self.deleted if one[:2] != (subject.handle, path)}
 
     def _fail(self) -> None:
         if self.failure is not None:
@@ -119,29 +143,6 @@ class CountingS3Source:
         return S3Credentials(
             *keys, now, now + timedelta(hours=1), "https://s3.example", "r", True, subject.handle, grant.s3
         )
-
-
-class NoProxy(Proxy):
-    """A hub without a proxy: the tests ask the hub itself."""
-
-    should_start = False
-
-    async def add_route(self, routespec: str, target: str, data: object) -> None: ...
-
-    async def delete_route(self, routespec: str) -> None: ...
-
-    async def get_all_routes(self) -> dict[str, Any]:
-        return {}
-
-
-class Page(BaseHTTPRequestHandler):
-    """What the hub meets when it looks whether a session has come up."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_args: object) -> None: ...
 
 
 class PageSpawner(Spawner):
@@ -214,7 +215,7 @@ class Lab:
 
     def client(self, token: str = "") -> httpx.AsyncClient:
         headers = {"Authorization": f"token {token}"} if token else {}
-        return httpx.AsyncClient(base_url=f"{self.url}{PREFIX}", headers=headers, trust_env=False, timeout=20)
+        return httpx.AsyncClient(base_url=f"{self.url}{PREFIX}", headers=headers, timeout=20, **DIRECT)
 
     def events(self, request_id: str = "") -> list[dict[str, Any]]:
         assert self.datalab.audit.flush()
@@ -234,21 +235,6 @@ class ListHandler(logging.Handler):
         self.lines.append(self.format(record))
 
 
-@pytest.fixture(scope="module")
-def page_port() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def make_datalab(folder: Path, store: MemoryStore, s3: CountingS3Source, url: str) -> Datalab:
     accounts = GitAccounts(store)
     sources: Any = {"s3": s3, "vault": MemoryVaultSource(), "git": GitSource(accounts)}
@@ -257,68 +243,47 @@ def make_datalab(folder: Path, store: MemoryStore, s3: CountingS3Source, url: st
         issuer=Issuer(KeyRing(folder / "keys"), f"{url}/datalab/oidc"),
         broker=Broker(sources),
         audit=Audit(folder / "audit.jsonl"),
+        documents=DocumentStore(folder / "handles.sqlite"),
         rate_limit=RateLimit({kind: Limit(1000, 100.0) for kind in ("read", "refresh", "write")}),
         secrets=store,
         git_accounts=accounts,
+        saved=SavedConfigurations(store),
     )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hub(tmp_path_factory: pytest.TempPathFactory, page_port: int) -> AsyncIterator[Lab]:
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     """A running hub for the tests of one module."""
     folder = tmp_path_factory.mktemp("hub")
     port = free_port()
     url = f"http://127.0.0.1:{port}/hub"
     store, s3 = MemoryStore(), CountingS3Source()
     datalab = make_datalab(folder, store, s3, url)
-    PageSpawner.page_port = page_port
+    session = ["users:activity!user", "access:servers!server", "custom:datalab:credentials!server"]
     config = Config()
     config.JupyterHub.update(
-        bind_url=f"http://127.0.0.1:{free_port()}",
-        hub_ip="127.0.0.1",
-        hub_port=port,
-        db_url="sqlite:///:memory:",
-        cookie_secret=b"0" * 32,
-        proxy_class=NoProxy,
+        hub_bind_url=f"http://127.0.0.1:{port}",
         spawner_class=PageSpawner,
         authenticator_class=Accounts,
         allow_named_servers=True,
-        custom_scopes={scope: {"description": scope} for scope in SCOPES},
+        custom_scopes=CUSTOM_SCOPES,
         load_roles=[
             {"name": "user", "scopes": ["self", *(f"{scope}!user" for scope in SCOPES)]},
-            {
-                "name": "server",
-                "scopes": [
-                    "users:activity!user",
-                    "access:servers!server",
-                    "custom:datalab:credentials!server",
-                ],
-            },
+            {"name": "server", "scopes": session},
         ],
         services=[{"name": "watcher", "api_token": "watcher-token-0123456789"}],
         log_level=logging.DEBUG,
     )
     config.Accounts.update(allow_all=True)
-    JupyterHub.clear_instance()
-    app = JupyterHub.instance(config=config)
-    app.init_signal = lambda: None
-    # Not through the configuration: traitlets copies that deeply.
-    app.tornado_settings = {"sardonyx": datalab}
-    await app.initialize([])
-    await app.start()
-    lab = Lab(app, url, datalab, store, s3, folder / "audit.jsonl")
-    app.log.addHandler(ListHandler(lab.log))
-    yield lab
-    for user in list(app.users.values()):
-        for spawner in list(user.spawners.values()):
-            with suppress(Exception):
-                await user.stop(spawner.name)
-    app.http_server.stop()
-    for callback in app._periodic_callbacks.values():
-        callback.stop()
+    async with answering_page() as PageSpawner.page_port:
+        app = await make_hub(config, sardonyx=datalab)
+        async with running(app):
+            lab = Lab(app, url, datalab, store, s3, folder / "audit.jsonl")
+            app.log.addHandler(ListHandler(lab.log))
+            yield lab
     await datalab.broker.close(1)
+    datalab.documents.close()
     datalab.audit.close()
-    JupyterHub.clear_instance()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -332,7 +297,7 @@ async def lab(hub: Lab) -> Lab:
 @asynccontextmanager
 async def browser(lab: Lab, name: str) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
     """Sign in as a browser does; give a client with the cookies, and the XSRF token."""
-    async with httpx.AsyncClient(base_url=lab.url, trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=lab.url, timeout=20, **DIRECT) as client:
         await client.get("/login")
         form = {"username": name, "password": "pass", "_xsrf": client.cookies["_xsrf"]}
         assert (await client.post("/login", data=form)).status_code == 302

@@ -11,9 +11,10 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from hvac.exceptions import Forbidden
 
 from sardonyx_hub.credentials.git import GitAccounts, GitSource
-from sardonyx_hub.credentials.model import Grant, S3Credentials, Subject
+from sardonyx_hub.credentials.model import Grant, S3Credentials, Subject, VaultCredentials
 from sardonyx_hub.credentials.provision import BucketProvisioner, ProvisionConfig
 from sardonyx_hub.credentials.s3 import S3Config, S3Source
 from sardonyx_hub.credentials.s3_policy import SharedBucket, everyone_with
@@ -58,6 +59,15 @@ class Backends:
     def s3_of(self, handle: str, **grant: Any) -> Any:
         """Return an S3 client of a session of `handle`."""
         return self.s3_client(self.s3.fetch(Subject(handle), Grant("test", **grant)))
+
+    def token_works(self, given: VaultCredentials) -> bool:
+        client = self.openbao.client()
+        client.token = given.token
+        try:
+            client.auth.token.lookup_self()
+        except Forbidden:
+            return False
+        return True
 
     def admin(self) -> Any:
         """Return an S3 client that may do everything."""

@@ -16,7 +16,7 @@ from sardonyx_hub.api.routes import PREFIX, ROUTES
 from sardonyx_hub.credentials.errors import SourceError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-hub, lab, page_port = api_hub.hub, api_hub.lab, api_hub.page_port
+hub, lab = api_hub.hub, api_hub.lab
 
 # Every route --------------------------------------------------------------------------------------------
 
@@ -53,16 +53,6 @@ every_route = pytest.mark.parametrize("entry", TABLE, ids=str)
 
 async def ask(client: httpx.AsyncClient, entry: Entry, **headers: str) -> httpx.Response:
     return await client.request(entry.method, entry.path, json=entry.body, headers=headers)
-
-
-async def test_every_route_and_method_has_an_entry(lab: Lab) -> None:
-    table = {(entry.pattern, entry.method) for entry in TABLE}
-    assert table == {(route.pattern, method) for route in ROUTES for method in route.methods}
-    for route in ROUTES:
-        own = {
-            name.upper() for name in ("get", "put", "post", "patch", "delete") if name in vars(route.handler)
-        }
-        assert own == set(route.methods)
 
 
 @every_route
@@ -143,8 +133,10 @@ async def test_a_form_is_no_json(lab: Lab, entry: Entry) -> None:
 
 @every_route
 async def test_other_methods_are_405(lab: Lab, entry: Entry) -> None:
+    known = next(route.methods for route in ROUTES if route.pattern == entry.pattern)
     async with lab.client(lab.token("alice")) as client:
-        assert (await client.post(entry.path, json={})).status_code == 405
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(known):
+            assert (await client.request(method, entry.path, json={})).status_code == 405
 
 
 # Credentials --------------------------------------------------------------------------------------------

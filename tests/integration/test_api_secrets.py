@@ -15,7 +15,7 @@ from sardonyx_hub.credentials.errors import SourceError
 from sardonyx_hub.credentials.model import Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-hub, lab, page_port = api_hub.hub, api_hub.lab, api_hub.page_port
+hub, lab = api_hub.hub, api_hub.lab
 
 SECRET_BODY = {"values": {"PASSWORD": MARK}}
 

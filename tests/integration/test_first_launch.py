@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from session_client import CodeFailedError, SessionClient
-from stack import Person, Stack, eventually, running_stack
+from stack import DIRECT, Person, Stack, eventually, running_stack
 
 from sardonyx_hub.identity.keys import KeyRing
 
@@ -45,7 +45,7 @@ def bob(datalab: Stack) -> Person:
 
 def vault(stack: Stack, path: str, token: str, method: str = "GET") -> httpx.Response:
     address = json.loads((stack.home / "vault" / "server.json").read_text())["api_addr"]
-    return httpx.request(method, f"{address}/v1/{path}", headers={"X-Vault-Token": token}, trust_env=False)
+    return httpx.request(method, f"{address}/v1/{path}", headers={"X-Vault-Token": token}, **DIRECT)
 
 
 def expiry(client: SessionClient) -> float:
@@ -280,7 +280,7 @@ def test_signing_keys_rotate_while_sessions_run(
     new = ring.rotate().kid
     eventually(lambda: ring.signing_key()[0] == new, 10, what="the new key signs")
     switched = time.time() + 1
-    jwks = httpx.get(f"{datalab.url}/hub/datalab/oidc/jwks", trust_env=False).json()
+    jwks = httpx.get(f"{datalab.url}/hub/datalab/oidc/jwks", **DIRECT).json()
     assert {old, new} <= {key["kid"] for key in jwks["keys"]}
     with session_of(bob, {"vault": {"token": True}}, name="after-rotation") as client:
         assert vault(datalab, "auth/token/lookup-self", client.value("VAULT_TOKEN")).status_code == 200

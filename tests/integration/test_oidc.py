@@ -19,6 +19,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from hvac.exceptions import VaultError
+from stack import DIRECT
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
@@ -164,7 +165,7 @@ def backends(served: Served, servers: tuple[SeaweedFS, OpenBao], tmp_path: Path)
 
 
 def test_a_client_finds_the_keys_and_verifies(issuer: Issuer, served: Served) -> None:
-    discovery = httpx.get(f"{served.url}/.well-known/openid-configuration", trust_env=False).json()
+    discovery = httpx.get(f"{served.url}/.well-known/openid-configuration", **DIRECT).json()
     assert discovery["issuer"] == served.url
     key = jwt.PyJWKClient(discovery["jwks_uri"]).get_signing_key_from_jwt(issuer.token(ALICE, "datalab-s3"))
     claims = jwt.decode(
@@ -175,7 +176,7 @@ def test_a_client_finds_the_keys_and_verifies(issuer: Issuer, served: Served) ->
 
 @pytest.mark.parametrize("path", [".well-known/openid-configuration", "jwks"])
 def test_documents_are_public_and_cacheable(issuer: Issuer, served: Served, path: str) -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(**DIRECT) as client:
         answer = client.get(f"{served.url}/{path}")
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("application/json")
@@ -191,7 +192,7 @@ def test_documents_are_public_and_cacheable(issuer: Issuer, served: Served, path
 
 def test_no_cache_keeps_the_keys_longer_than_a_new_one_is_published(served: Served, tmp_path: Path) -> None:
     served.issuer = Issuer(KeyRing(tmp_path / "keys", publish_seconds=20), served.url)
-    answer = httpx.get(f"{served.url}/jwks", trust_env=False)
+    answer = httpx.get(f"{served.url}/jwks", **DIRECT)
     assert answer.headers["Cache-Control"] == "public, max-age=20"
 
 

@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 from session_client import SessionClient
-from stack import Person, Stack, running_stack
+from stack import DIRECT, Person, Stack, running_stack
 
 #: Name of an object of alice's and, what nobody else is to see, its content; a secret has that too.
 OBJECT = "an-object"
@@ -74,8 +74,8 @@ class Place:
 
 #: Path: pattern that the whole of what is answered (beside refusals) has to match.
 HUB_ANSWERS = {
-    "/hub/login": r"(?s)\s*<!DOCTYPE HTML>.*name=\"password\".*",
-    "/hub/error/404": r"(?s)\s*<!DOCTYPE HTML>.*404.*",
+    "/hub/login": r"(?si)\s*<!DOCTYPE html>.*name=\"password\".*",
+    "/hub/error/404": r"(?si)\s*<!DOCTYPE html>.*404.*",
     "/hub/health": "",
     "/hub/api": r'\{"version": "[\d.]+"\}',
     "/hub/api/": r'\{"version": "[\d.]+"\}',
@@ -156,23 +156,10 @@ def launched(session_environment: Path) -> Iterator[tuple[Stack, SessionClient]]
         yield running, client
 
 
-def processes(stack: Stack) -> list[psutil.Process]:
-    """Return the stack's processes: its own, those with the mark of its run, and all below them."""
-    identifier = json.loads((stack.home / "lock").read_text())["id"]
-    found = {one.pid: one for one in stack.family()}
-    for one in psutil.process_iter():
-        try:
-            if one.environ().get("SARDONYX_SUPERVISOR") == identifier:
-                found |= {member.pid: member for member in (one, *one.children(recursive=True))}
-        except psutil.Error:
-            continue
-    return list(found.values())
-
-
 def listeners(stack: Stack) -> dict[int, tuple[str, psutil.Process]]:
     """Return port -> (address, process) of every TCP socket that listens."""
     found = {}
-    for one in processes(stack):
+    for one in stack.family():
         try:
             sockets = one.net_connections(kind="tcp")
         except psutil.Error:
@@ -210,7 +197,7 @@ def test_every_port_is_known_and_on_loopback(datalab: Stack) -> None:
 
 
 def test_no_datagram_and_no_abstract_socket(datalab: Stack) -> None:
-    pids = processes(datalab)
+    pids = datalab.family()
     datagrams = [s.laddr for one in pids for s in one.net_connections(kind="udp") if s.laddr and not s.raddr]
     assert [address for address in datagrams if address.ip not in {"127.0.0.1", "::1"}] == []
     # A sandbox shares the network, abstract Unix sockets with it; those in files have their modes.
@@ -259,7 +246,7 @@ def of_use(stranger: httpx.Client, method: str, url: str, allowed: str | None) -
     if answer.is_redirect:
         where = httpx.URL(url).join(answer.headers["Location"]).path
         inside = re.fullmatch(
-            r"/hub/(login|logout|api/oauth2/authorize|home|user/alice/.*)?|/user/alice/(lab|login|tree)?",
+            r"/hub/(login|logout|api/oauth2/authorize|home|datalab/catalogue|user/alice/.*)?|/user/alice/(lab|login|tree)?",
             where,
         )
         return None if inside else f"leads to {where}"
@@ -285,7 +272,7 @@ def test_openbao_takes_no_orders_from_strangers(datalab: Stack) -> None:
     ]
     taken = []
     for method, path, body in orders:
-        answer = httpx.request(method, f"http://127.0.0.1:{port}/v1/{path}", json=body, trust_env=False)
+        answer = httpx.request(method, f"http://127.0.0.1:{port}/v1/{path}", json=body, **DIRECT)
         if answer.status_code < 400:
             taken.append(f"{path}: {answer.status_code} {answer.text[:100]}")
     assert taken == []

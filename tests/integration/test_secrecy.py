@@ -1,6 +1,6 @@
 """Nobody's secret value is where it has no business: one test greps everything that a datalab leaves.
 
-It runs with the hub at debug level, with secrets, Git token, S3 keys and Vault token in play, and with each
+It runs with hub and proxy at debug level, with secrets, Git token, S3 keys and Vault token in play, and with each
 action that a person may take with them. No value is shown when it fails, but its name and the place.
 """
 
@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 from session_client import SessionClient
-from stack import PASSWORD, Person, Stack, eventually, running_stack
+from stack import DIRECT, PASSWORD, Person, Stack, eventually, running_stack
 
 #: Files that hold secrets because it is their purpose: pattern below the home -> names of what may be in them.
 ENTITLED = {
@@ -90,10 +90,9 @@ def forms(value: str) -> set[bytes]:
 @pytest.fixture(scope="module")
 def datalab(session_environment: Path) -> Iterator[Stack]:
     with running_stack(started=False) as stack:
-        settings = "c.JupyterHub.log_level = 'DEBUG'\nc.Spawner.debug = True\n"
-        (stack.home.parent / "sardonyx_config.py").write_text(settings)
-        stack.start()
-        yield stack
+        (stack.home.parent / "sardonyx_config.py").write_text("c.Spawner.debug = True\n")
+        stack.command = [*stack.command, "--debug"]
+        yield stack.start()
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +101,10 @@ def values() -> Values:
 
 
 SECRET = canary(f'-it\'s "{canary()}" $HOME ${{x}} {{a}} %s\n{canary()}\N{GRINNING FACE}{canary()}')
+
+
+#: What alice marks secret in the launch options.
+OWN = canary()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,7 @@ def alice(datalab: Stack, values: Values) -> Iterator[Person]:
     for method, path, body in tries:
         person.api(method, f"datalab/v1/{path}", json=body)
     person.api("PUT", "datalab/v1/secrets/third", content=json.dumps({"values": SECRET})[:-5])
-    wrong = httpx.Client(base_url=datalab.url, trust_env=False, follow_redirects=True)
+    wrong = httpx.Client(base_url=datalab.url, follow_redirects=True, **DIRECT)
     wrong.get("/hub/login")
     mistyped = {
         "username": "alice",
@@ -143,7 +146,9 @@ def alice(datalab: Stack, values: Values) -> Iterator[Person]:
         "_xsrf": wrong.cookies.get("_xsrf", path="/hub/") or "",
     }
     wrong.post("/hub/login", data=mistyped)
-    person.launch({"vault": {"secret": ["canary"], "token": True}})
+    values.add("secret", OWN)
+    own = [{"name": "MY_OWN", "value": OWN, "secret": True}]
+    person.launch({"vault": {"secret": ["canary"], "token": True}, "extraEnvVars": own})
     yield person
     person.end()
 
@@ -158,6 +163,7 @@ def everything(datalab: Stack, alice: Person, values: Values) -> Values:
     text = session.python("import json, os; print(json.dumps(dict(os.environ)))")
     environment = json.loads(text)
     assert environment["MY_CANARY"] == SECRET
+    assert environment["MY_OWN"] == OWN
     values.add("hub token", environment["JUPYTERHUB_API_TOKEN"])
     values.add("S3 keys", environment["AWS_SECRET_ACCESS_KEY"], environment["AWS_SESSION_TOKEN"])
     values.add("Vault token", environment["VAULT_TOKEN"])
@@ -233,7 +239,8 @@ def test_no_file_holds_a_value_but_those_made_for_it(everything: Values, datalab
 
 def test_no_log_holds_a_value_at_debug_level(everything: Values, datalab: Stack) -> None:
     logs = datalab.logs()
-    assert any("[D " in text for text in logs.values()), "the hub is not at debug level"
+    assert "[D " in logs["log/hub.log"], "the hub is not at debug level"
+    assert re.search(r"debug\S*: PROXY ", logs["log/proxy.log"]), "the proxy is not at debug level"
     found = {name: hits for name, text in logs.items() if (hits := everything.found(text.encode()))}
     assert found == {}
     addresses = " ".join(re.findall(r"(?:GET|POST|PUT|DELETE|PATCH) (/\S*)", " ".join(logs.values())))

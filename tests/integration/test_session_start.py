@@ -2,102 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from git_server import GitServer
 from test_session_support import PACKAGE, AgentProcess, PlayedHub, clean_environ, wait_for
-
-GIT_BACKEND = Path(
-    subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
-)
-
-
-class GitServer:
-    """git http-backend behind Basic authentication; a plain file server for ``/scripts/``."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.token = "git-token-1"
-        self.scripts: dict[str, bytes] = {}
-        self.redirects: dict[str, str] = {}
-        self.bare = root / "projet.git"
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", self.bare], check=True, timeout=30)
-        subprocess.run(["git", "-C", self.bare, "config", "http.receivepack", "true"], check=True, timeout=30)
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path in server.redirects:
-                    self.send_response(302)
-                    self.send_header("Location", server.redirects[self.path])
-                    self.end_headers()
-                elif self.path.startswith("/scripts/"):
-                    body = server.scripts.get(self.path[9:])
-                    self.send_response(404 if body is None else 200)
-                    self.end_headers()
-                    self.wfile.write(body or b"")
-                else:
-                    self.backend()
-
-            do_POST = do_GET  # noqa: N815
-
-            def backend(self) -> None:
-                want = "Basic " + base64.b64encode(f"alice:{server.token}".encode()).decode()
-                if self.headers.get("Authorization") != want:
-                    self.send_response(401)
-                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                    self.end_headers()
-                    return
-                path, _, query = self.path.partition("?")
-                length = int(self.headers.get("Content-Length") or 0)
-                data = self.rfile.read(length)
-                environ = {
-                    "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(server.root), "GIT_HTTP_EXPORT_ALL": "1",
-                    "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_USER": "alice",
-                    "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(length),
-                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                }  # fmt: skip
-                done = subprocess.run(
-                    [GIT_BACKEND / "git-http-backend"],
-                    input=data,
-                    env=environ,
-                    capture_output=True,
-                    timeout=30,
-                    check=True,
-                )
-                head, _, body = done.stdout.partition(b"\r\n\r\n")
-                lines = [line.split(": ", 1) for line in head.decode().split("\r\n")]
-                status = next((int(value.split()[0]) for name, value in lines if name == "Status"), 200)
-                self.send_response(status)
-                for name, value in lines:
-                    if name != "Status":
-                        self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"http://{self.host}/projet.git"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Session:
@@ -167,27 +83,9 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
-def filled(session: Session, tmp_path: Path) -> Session:
+def filled(session: Session) -> Session:
     """A session whose repository has a commit on `main` and one on `dev/x`."""
-    seed = tmp_path / "seed"
-    for words in (
-        ["init", "-q", "-b", "main", str(seed)],
-        [
-            "-C",
-            str(seed),
-            "-c",
-            "user.name=x",
-            "-c",
-            "user.email=x@x",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "one",
-        ],
-        ["-C", str(seed), "push", "-q", str(session.git.bare), "main", "main:dev/x"],
-    ):
-        subprocess.run(["git", *words], check=True, timeout=30)
+    session.git.fill()
     return session
 
 

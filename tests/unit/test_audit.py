@@ -189,13 +189,14 @@ def test_an_event_that_fits_no_schema_is_told_without_its_content(
     audit: Audit, caplog: pytest.LogCaptureFixture
 ) -> None:
     audit.key("rotate", MARK * 10)
+    assert audit.flush()
     assert "ValidationError" in caplog.text
     assert MARK not in caplog.text
 
 
 def test_every_schema_refuses_what_it_does_not_name() -> None:
     schemas = list(audit_module._SCHEMAS.glob("*.yaml"))
-    assert len(schemas) == 5
+    assert len(schemas) == 6
     for path in schemas:
         schema = YAML(typ="safe").load(path)
         assert schema["$id"] == f"urn:sardonyx:events:{path.stem}"
@@ -214,3 +215,18 @@ def test_closing_twice_and_recording_after_it(path: Path) -> None:
 
 def test_request_ids_differ() -> None:
     assert len({new_request_id() for _ in range(100)}) == 100
+
+
+def test_who_records_does_not_wait_for_the_check(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check takes a millisecond: hundreds at once would stop the hub's event loop."""
+
+    def slow(**_event: object) -> None:
+        time.sleep(0.05)
+
+    monkeypatch.setattr(audit._events, "emit", slow)
+    begun = time.monotonic()
+    for _ in range(20):
+        audit.refused("alice", "forbidden", request_id="1")
+    assert time.monotonic() - begun < 0.5
+    assert not audit.flush(0.2)
+    assert audit.flush(5)

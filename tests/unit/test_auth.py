@@ -23,6 +23,9 @@ class FakeDatalab:
     async def welcome(self, name: str, subject: str | None) -> None:
         self.told.append(("welcome", name, subject))
 
+    def attach(self, app: Any) -> None:
+        self.told.append(("attach", app))
+
     def farewell(self, name: str) -> None:
         self.told.append(("farewell", name))
 

@@ -158,6 +158,11 @@ WRONG: list[tuple[str, list[tuple[int, str, str]]]] = [
             (6, "services[0].description", "tags are not allowed"),
         ],
     ),
+    (
+        f"services:\n  - id: a\n    name: !!int x\n    default: 0x{'f' * 5000}\n",
+        [(3, "services[0].name", "is no int"), (4, "services[0].default", "is no int")],
+    ),
+    ("services: " + "[" * 30_000 + "\n", [(1, "", "too many brackets in brackets")]),
     ("services: []\nversion: 2\n", [(1, "services", "at least 1 item"), (2, "version", "should be 1")]),
     ("services:\n  - id: [\n", [(3, "", "is no valid YAML")]),
     ("services: &a\n  - *a\n", [(1, "services[0]", "contains itself by an alias")]),

@@ -14,7 +14,9 @@ from jupyterhub.auth import DummyAuthenticator, PAMAuthenticator
 from traitlets.config import Config
 
 from sardonyx_hub.auth import DatalabAuthenticatorMixin
-from sardonyx_hub.config import CUSTOM_SCOPES, SERVER_SCOPES, Sardonyx, build_datalab, configure
+from sardonyx_hub.build import build_datalab
+from sardonyx_hub.config import CUSTOM_SCOPES, SERVER_SCOPES, configure
+from sardonyx_hub.settings import Sardonyx
 
 
 def minimal(tmp_path: Path, **settings: Any) -> Config:
@@ -110,7 +112,8 @@ def test_backends_that_are_configured_are_there(tmp_path: Path) -> None:
 
 def test_what_is_recorded_just_before_the_hub_stops_is_written(tmp_path: Path) -> None:
     program = f"""
-from sardonyx_hub.config import Sardonyx, build_datalab
+from sardonyx_hub.build import build_datalab
+from sardonyx_hub.settings import Sardonyx
 from sardonyx_hub.credentials.model import Subject
 settings = Sardonyx(state_dir={str(tmp_path)!r}, issuer_url="http://127.0.0.1:8000/hub/datalab/oidc")
 audit = build_datalab(settings).audit

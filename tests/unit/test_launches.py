@@ -72,4 +72,4 @@ def test_assets_have_the_hash_of_their_content() -> None:
     assert asset_url("/hub/", "../spawn.py") is None
     assert asset_url("/hub/", "icons") is None
     assert asset_url("/hub/", "nothing.css") is None
-    assert (ASSETS / "form.js").is_file()
+    assert (ASSETS / "form.css").is_file()

@@ -57,6 +57,7 @@ class FakeUser:
         self.name = self.escaped_name = name
         self.groups = [SimpleNamespace(name=group) for group in groups]
         self.url = f"/user/{name}"
+        self.orm_spawners: dict[str, Any] = {}
 
 
 def make_spawner(

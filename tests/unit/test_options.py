@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,13 @@ from hypothesis import strategies as st
 
 import sardonyx_spawner
 from sardonyx_spawner.catalogue import Service
-from sardonyx_spawner.envnames import why_refused
 from sardonyx_spawner.errors import LaunchOptionsError, OptionProblem
 from sardonyx_spawner.messages import LANGUAGES, Messages
 from sardonyx_spawner.options import (
     LaunchOptions,
-    flatten,
-    options_from_form,
     parse_options,
-    unflatten,
     validate_options,
 )
-from sardonyx_spawner.paths import PathError, join_path, split_path
-from sardonyx_spawner.quantities import parse_cpu, parse_memory
 
 SERVICE = Service.model_validate(
     {
@@ -74,116 +67,6 @@ def problems_of(raw: dict[str, Any], service: Service = SERVICE, **settings: Any
     with pytest.raises(LaunchOptionsError) as caught:
         validate_options(service, raw, **settings)
     return caught.value.problems
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"),
-    [
-        ("500m", "0.5"),
-        ("1.5", "1.5"),
-        ("2", "2"),
-        (".5", "0.5"),
-        (2, "2"),
-        (0.1, "0.1"),
-        (" 1 ", "1"),
-        ("1000m", "1"),
-    ],
-)
-def test_cpu_is_read_as_kubernetes_writes_it(text: object, cores: str) -> None:
-    assert parse_cpu(text) == Decimal(cores)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("512Mi", 512 * 1024**2),
-        ("2Gi", 2 * 1024**3),
-        ("10G", 10 * 1000**3),
-        ("1.5Gi", 3 * 1024**3 // 2),
-        ("100k", 100_000),
-        ("1Ki", 1024),
-        ("1P", 1000**5),
-        (1024, 1024),
-        ("0.3", 1),
-    ],
-)
-def test_memory_is_read_as_kubernetes_writes_it(text: object, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "-1", "+1", "1e3", "1E3", "inf", "nan", "NaN", "1_000", "1,5", "0x10", "1 0", "１", "1\n2", "9" * 40,
-     "5.", "1..2", "m", "1mm", "1Gib", "1gi", "1u", None, True, [], {}, float("nan"), float("inf"), 1e30],
-)  # fmt: skip
-def test_what_is_no_quantity_is_refused(text: object) -> None:
-    for parse in (parse_cpu, parse_memory):
-        with pytest.raises(ValueError, match="quantity"):
-            parse(text)
-
-
-def test_units_do_not_cross() -> None:
-    with pytest.raises(ValueError, match="CPU"):
-        parse_cpu("1Gi")
-    with pytest.raises(ValueError, match="memory"):
-        parse_memory("100m")
-
-
-_keys = st.text(min_size=1, max_size=6)
-_leaves = st.one_of(st.text(max_size=5), st.booleans(), st.integers(), st.none())
-_values = st.recursive(
-    _leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=3),
-    max_leaves=12,
-)
-
-
-def depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max((depth(one) for one in inner), default=-1 if not isinstance(value, dict | list) else 0)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(_keys, _values, max_size=4).filter(lambda nested: depth(nested) <= 8))
-def test_flattened_options_are_the_same_options(nested: dict[str, Any]) -> None:
-    flat = flatten(nested)
-    assert unflatten(flat) == nested
-    assert all(join_path(*split_path(path)) == path for path in flat)
-
-
-def test_paths_are_onyxias() -> None:
-    nested = {
-        "resources": {"limits": {"nvidia.com/gpu": "1", "memory": "2Gi"}},
-        "extraEnvVars": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
-    }
-    assert flatten(nested) == {
-        'resources.limits."nvidia.com/gpu"': "1",
-        "resources.limits.memory": "2Gi",
-        "extraEnvVars[0].name": "A",
-        "extraEnvVars[0].value": "1",
-        "extraEnvVars[1].name": "B",
-        "extraEnvVars[1].value": "2",
-    }
-    assert unflatten(
-        {r"resources.limits.nvidia\.com/gpu": "1", "resources": {"limits": {"memory": "2Gi"}}}
-    ) == {"resources": {"limits": {"nvidia.com/gpu": "1", "memory": "2Gi"}}}
-    assert unflatten({"a[0]": "x", "a[7]": "y"}) == {"a": ["x", "y"]}, "a row was taken out of the form"
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[-1]", "a[01]", "a[100]", "a[99999999999]", "[0]",
-     'a."b', 'a."b"c', "a]b", "a" * 600, ".".join("abcdefghi")],
-)  # fmt: skip
-def test_what_is_no_path_is_refused(path: str) -> None:
-    with pytest.raises(PathError):
-        unflatten({path: "x"})
-
-
-def test_paths_that_contradict_each_other_are_refused() -> None:
-    for flat in ({"a": "x", "a.b": "y"}, {"a[0]": "x", "a.b": "y"}, {"a.b": 1, "a": {"b": 2}}):
-        with pytest.raises(PathError):
-            unflatten(flat)
 
 
 def test_nothing_chosen_is_the_services_defaults() -> None:
@@ -509,6 +392,15 @@ _paths = st.sampled_from(
 )
 
 
+_keys = st.text(min_size=1, max_size=6)
+_leaves = st.one_of(st.text(max_size=5), st.booleans(), st.integers(), st.none())
+_values = st.recursive(
+    _leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=3),
+    max_leaves=12,
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(_paths, _values | st.sampled_from([*CHOSEN.values(), "1Gi", "8", "4Gi"]), max_size=6),
@@ -518,171 +410,6 @@ def test_whatever_comes_in_what_comes_out_is_valid(raw: dict[str, Any], local: b
     options = validate_options(SERVICE, raw, lenient=True, local=local).options
     again = validate_options(SERVICE, json.loads(json.dumps(options.to_dict())), local=local)
     assert (again.options, again.warnings) == (options, ())
-
-
-REFUSED_NAMES = [
-    "PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "JUPYTERHUB_API_TOKEN",
-    "JUPYTER_PATH", "SARDONYX_RUN", "BASH_ENV", "ENV", "IFS", "HOME", "SHELL", "GIT_CONFIG_COUNT",
-    "GIT_CONFIG_GLOBAL", "GIT_SSH_COMMAND", "GIT_ASKPASS", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN",
-    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE", "SSL_CERT_FILE", "VAULT_ADDR",
-    "VAULT_TOKEN", "MC_HOST_s3", "PROMPT_COMMAND", "__sardonyx_prompt", "NODE_OPTIONS", "R_PROFILE_USER", "_JAVA_OPTIONS",
-    "BASH_FUNC_ls", "1A", "A-B", "A=B", "É", "", "A\n", "A\tB", "A B", "A\x00",
-    "x" * 300,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED_NAMES)
-def test_variables_that_a_session_depends_on_are_refused_with_the_reason(name: str) -> None:
-    key = why_refused(name)
-    assert key is not None
-    problems = problems_of({"extraEnvVars": [{"name": "FINE", "value": "1"}, {"name": name, "value": "x"}]})
-    assert [(problem.path, problem.key) for problem in problems] == [("extraEnvVars[1].name", key)]
-
-
-@pytest.mark.parametrize(
-    "name", ["PATATE_TOKEN", "pathological", "Path", "MYPATH", "LDFLAGS", "_private", "AWS_REGION"]
-)
-def test_other_variables_are_welcome(name: str) -> None:
-    assert why_refused(name) is None
-
-
-@pytest.mark.parametrize(
-    ("rows", "path", "key"),
-    [
-        (
-            [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
-            "extraEnvVars[1].name",
-            "option.variable_twice",
-        ),
-        ([{"name": "A", "value": "x\x00"}], "extraEnvVars[0].value", "option.control_characters"),
-        ([{"name": "A", "value": "x" * 40_000}], "extraEnvVars[0].value", "option.too_long"),
-        ([{"name": "A", "value": 1}], "extraEnvVars[0].value", "option.not_text"),
-        ([{"name": ["A"], "value": "1"}], "extraEnvVars[0].name", "option.not_text"),
-        ([{"name": "A", "valueFrom": {}}], "extraEnvVars[0]", "option.not_a_variable"),
-        (
-            [{"name": f"A{n}", "value": "x" * 30_000} for n in range(3)],
-            "extraEnvVars",
-            "option.variables_too_long",
-        ),
-        ([{"name": f"A{n}", "value": ""} for n in range(101)], "extraEnvVars", "option.too_many"),
-    ],
-)
-def test_wrong_variables(rows: list[dict[str, Any]], path: str, key: str) -> None:
-    problems = problems_of({"extraEnvVars": rows})
-    assert [(problem.path, problem.key) for problem in problems] == [(path, key)]
-    assert not any("xxx" in str(problem.params) for problem in problems), "no value in a message"
-
-
-@pytest.mark.parametrize(
-    ("user_options", "expected"),
-    [
-        ({}, (None, {})),
-        (None, (None, {})),
-        ({"service": "lab"}, ("lab", {})),
-        ({"options": {"git.branch": "x"}}, (None, {"git.branch": "x"})),
-        ({"service": "lab", "options": {"git": {"branch": "x"}}}, ("lab", {"git": {"branch": "x"}})),
-        ({"profile": "lab"}, ("lab", {"profileOptions": {}})),
-        ({"profile": "lab", "image": "3.12", "size": ""}, ("lab", {"profileOptions": {"image": "3.12"}})),
-    ],
-)
-def test_user_options_are_read(user_options: Any, expected: tuple[str | None, dict[str, Any]]) -> None:
-    assert parse_options(user_options) == expected
-
-
-@pytest.mark.parametrize(
-    ("user_options", "path"),
-    [
-        ([], ""),
-        ("lab", ""),
-        ({"service": 3}, "service"),
-        ({"options": "x"}, "options"),
-        ({"image": "x"}, "image"),
-    ],
-)
-def test_user_options_of_another_form_are_refused(user_options: Any, path: str) -> None:
-    with pytest.raises(LaunchOptionsError) as caught:
-        parse_options(user_options)
-    assert [problem.path for problem in caught.value.problems] == [path]
-
-
-def test_kubespawners_user_options_choose_the_image() -> None:
-    for user_options, image in (
-        ({"profile": "lab", "image": "3.12"}, "registry.example.org/lab:3.12"),
-        ({"profile": "lab", "image--unlisted-choice": "plain"}, "plain"),
-    ):
-        _, raw = parse_options(user_options)
-        assert validate_options(SERVICE, raw).options.image_of(SERVICE) == image
-    _, raw = parse_options({"profile": "lab", "garbage": "x"})
-    assert [problem.path for problem in problems_of(raw)] == ["profileOptions.garbage"]
-
-
-def test_the_form_is_read() -> None:
-    form = {
-        "_xsrf": ["token"],
-        "service": ["lab"],
-        "persistence.enabled": ["false", "true"],
-        "git.enabled": ["false"],
-        "vault.secret": ["a", "b/c"],
-        "resources.limits.memory": [""],
-        "extraEnvVars[0].name": ["A"],
-        "extraEnvVars[0].value": ["1"],
-        "extraEnvVars[2].name": ["B"],
-        "extraEnvVars[2].value": ["2"],
-        "extraEnvVars[3].name": [""],
-        "extraEnvVars[3].value": [""],
-    }
-    service, raw = parse_options(options_from_form(form))
-    options = validate_options(SERVICE, raw).options
-    assert service == "lab"
-    assert options.persistence.enabled
-    assert not options.git.enabled
-    assert options.vault.secret == ["a", "b/c"]
-    assert options.resources.limits.memory == "2Gi"
-    assert [(row.name, row.value) for row in options.extra_env_vars] == [("A", "1"), ("B", "2")]
-    with pytest.raises(LaunchOptionsError):
-        options_from_form({"a[": ["x"]})
-
-
-def test_kubespawners_form_is_read() -> None:
-    form = {
-        "profile": ["short"],
-        "profile-option-short--image": ["a"],
-        "profile-option-short-plus--image": ["b"],
-    }
-    assert options_from_form(form) == {"profile": "short", "image": "a"}
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        (
-            {},
-            {
-                "s3": "read-write",
-                "secrets": [],
-                "git_hosts": ["github.com"],
-                "vault_token": False,
-                "required": ["s3"],
-            },
-        ),
-        (
-            {"s3.access": "none", "vault.secret": "a,b", "vault.token": True, "git.enabled": False},
-            {"s3": "none", "secrets": ["a", "b"], "git_hosts": [], "vault_token": True, "required": ["s3"]},
-        ),
-        (
-            {"vault.enabled": False, "vault.secret": "a", "vault.token": True},
-            {
-                "s3": "read-write",
-                "secrets": [],
-                "git_hosts": ["github.com"],
-                "vault_token": False,
-                "required": ["s3"],
-            },
-        ),
-    ],
-)
-def test_the_grant_follows_from_the_options(raw: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert SERVICE.to_grant_data(validate_options(SERVICE, raw).options) == expected
 
 
 def test_every_message_exists_in_every_language() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sardonyx_session import render
 from sardonyx_session.rundir import RunDirectory
+from sardonyx_session.state import State
 
 S3: dict[str, Any] = {
     "access_key_id": "AK",
@@ -236,3 +237,14 @@ def test_the_generation(tmp_path: Path, content: bytes, number: int) -> None:
     assert directory.generation() == 0
     directory.replace({"generation": content})
     assert directory.generation() == number
+
+
+@pytest.mark.parametrize(("padding", "kept"), [(1000, True), (1_100_000, False), (20_000_000, False)])
+def test_aliases_are_looked_for_in_a_small_file_only(tmp_path: Path, padding: int, kept: bool) -> None:
+    directory = RunDirectory(str(tmp_path / "run"))
+    mine = {"aliases": {"mine": {"url": "http://x"}}, "padding": "x" * padding}
+    directory.replace({"mc/config.json": json.dumps(mine).encode()})
+    State(directory, "/run", "/opt").accept({"s3": S3, "environment": {}}, 1.8e9)
+    written = json.loads((tmp_path / "run" / "mc" / "config.json").read_bytes())
+    assert ("mine" in written["aliases"]) is kept
+    assert written["aliases"]["s3"]["accessKey"] == "AK"
