@@ -45,6 +45,7 @@ def unfold(page: Page, key: str) -> None:
 def test_launch_by_keyboard_with_a_secret_variable(stack: Stack, sign_in: Callable[..., Page]) -> None:
     bob = stack.person("bob")
     page = sign_in("bob")
+    _from_the_catalogue(page, stack)
     page.goto(f"{stack.url}/hub/spawn/bob/{SESSION}?service=jupyter-python")
     summary = page.locator("[data-summary]")
     expect(summary).to_contain_text(f"{t('spawn.script.memory')} ")
@@ -91,8 +92,34 @@ def test_launch_by_keyboard_with_a_secret_variable(stack: Stack, sign_in: Callab
         expect(value).to_have_value("")
         assert SECRET not in page.content()
         check_page(page)
+        _delete(page, "Sans souris")
+        assert bob.server(SESSION) is None
     finally:
         bob.end(SESSION, remove=True)
+
+
+def _from_the_catalogue(page: Page, stack: Stack) -> None:
+    """Find the service and open its form."""
+    page.goto(f"{stack.url}/hub/datalab/catalogue")
+    tab_to(page, page.get_by_role("searchbox"))
+    page.keyboard.type("jupyter")
+    tab_to(page, page.get_by_role("link", name=t("catalogue.launch.named", name="Jupyter Python")))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name=t("page.title"))).to_be_visible()
+
+
+def _delete(page: Page, name: str) -> None:
+    """Delete a session by My services."""
+    tab_to(page, page.get_by_role("link", name=t("common.nav.services"), exact=True))
+    page.keyboard.press("Enter")
+    card = page.get_by_role("article", name=name, exact=True)
+    tab_to(page, card.get_by_role("link", name=t("services.delete.of", name=name)))
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_label(t("services.delete.confirm")))
+    page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("button", name=t("services.delete.button")))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(t("services.done.delete"))).to_be_visible(timeout=60 * SECOND)
 
 
 def test_link_of_onyxia_fills_in_and_is_refused_beside_the_field(

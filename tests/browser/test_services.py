@@ -97,11 +97,11 @@ def test_one_session_from_launch_to_deletion(
 
     # With more memory, on the same disk.
     services.press("change")
-    field = page.locator("[name='resources.limits.memory']").first
-    expect(field).to_be_attached()
-    bob.api("PATCH", f"users/bob/servers/{NAME}", json={"user_options": _with_memory("3Gi")})
+    page.locator("#section-resources > summary").click()
+    page.locator("[name='resources.limits.memory']").fill("3Gi")
+    page.get_by_role("button", name=say("page.launch"), exact=True).click()
+    page.wait_for_url(re.compile(rf"/spawn-pending/bob/{NAME}|/user/bob/{NAME}/"))
     services.open()
-    services.press("start")
     services.is_in("running")
     expect(services.card()).to_contain_text("3\xa0Gio")
 
@@ -113,10 +113,6 @@ def test_one_session_from_launch_to_deletion(
 
     _delete(services, other, screenshots)
     eventually(lambda: bob.server(NAME) is None, 20, what="the session is gone")
-
-
-def _with_memory(limit: str) -> dict[str, object]:
-    return {"service": "jupyter-python", "options": {"resources": {"limits": {"memory": limit}}}}
 
 
 def _look_at_the_details(services: Services) -> None:
