@@ -384,3 +384,11 @@ class Person:
             return server is None or (not server["ready"] and not server["pending"])
 
         eventually(stopped, limit, what=f"{self.name}'s session is stopped")
+
+    def clear(self) -> None:
+        """Delete every session of the person, with its disk."""
+        for session in self.api("GET", "datalab/v1/sessions").json()["sessions"]:
+            self.end(session["name"])
+            path = f"datalab/v1/sessions/{session['name'] or '-'}"
+            answer = self.api("DELETE", path, timeout=60)
+            assert answer.status_code == 204, f"{path}: {answer.status_code} {answer.text}"

@@ -24,8 +24,9 @@ SLOW = 90 * SECOND
 def bob(stack: Stack) -> Iterator[Person]:
     """Somebody with no session, before and after."""
     person = stack.person("bob")
+    person.clear()
     yield person
-    person.end(NAME, remove=True)
+    person.clear()
 
 
 class Services:
