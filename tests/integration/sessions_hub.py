@@ -218,6 +218,8 @@ class Person:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     """A running hub for the tests of one module."""
+    # An event belongs to the loop that first waited for it; each module has a loop of its own.
+    CONTROL.gate = asyncio.Event()
     folder = tmp_path_factory.mktemp("sessions")
     datalab = make_datalab(folder, MemoryStore(), CountingS3Source(), "http://127.0.0.1/hub")
     config = Config()
