@@ -45,10 +45,10 @@ function send(message: Message): void {
   channel?.postMessage(message);
 }
 
-/** The note of every page that says it is offline (page.html). */
+/** The note of every page that says it is offline (page.html). A stream that still opens does not hide it while the browser is. */
 function showOffline(offline: boolean): void {
   const note = document.querySelector<HTMLElement>(".dl-offline");
-  if (note !== null) note.hidden = !offline;
+  if (note !== null) note.hidden = !offline && navigator.onLine;
 }
 
 function setOnline(online: boolean): void {
