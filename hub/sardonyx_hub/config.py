@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -91,21 +90,12 @@ def configure(c: Config, **parts: Any) -> Datalab:
     mixin.handle_hook = datalab.handle_of_spawner
     mixin.bundle_hook = datalab.make_bundle
     mixin.end_hook = datalab.end_session
-    mixin.state_hook = _uncopied(datalab.sessions.changed)
+    mixin.state_hook = datalab.sessions.changed
     mixin.form_context_hook = datalab.form_context
-    mixin.quota_hook = _uncopied(datalab.quotas.check)
+    mixin.quota_hook = datalab.quotas.check
     mixin.secret_values_hook = datalab.keep_session_values
     mixin.secret_rename_hook = datalab.rename_session_values
     return datalab
-
-
-def _uncopied(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls `method`: traitlets copies a hook deeply, and with a method the object that it is of."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return method(*args, **kwargs)
-
-    return call
 
 
 def _freeze_when_up() -> None:

@@ -44,10 +44,10 @@ class QuotaMixin(_Base):  # type: ignore[misc]
 
     launch_options: LaunchOptions | None
 
-    @property
-    def messages(self) -> Messages:
-        """The sentences in the owner's language."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # the mixin that this is a part of has it
+
+        @property
+        def messages(self) -> Messages: ...
 
     async def quota_problems(self, service: Service, options: LaunchOptions) -> list[OptionProblem]:
         """Return a problem for each option of which the quota leaves less than is asked."""

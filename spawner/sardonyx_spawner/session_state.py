@@ -55,7 +55,7 @@ class SessionState(LoggingConfigurable):
 
         Example::
 
-            c.DatalabSpawnerMixin.state_hook = datalab.session_changed
+            c.DatalabSpawnerMixin.state_hook = datalab.sessions.changed
 
         .. versionadded:: 0.1
         """,

@@ -60,8 +60,9 @@ class SessionValuesMixin(QuotaMixin, _Base):  # type: ignore[misc]
 
     sessions_are_local: bool
 
-    async def _find_service(self, user_options: Mapping[str, Any]) -> tuple[Service, dict[str, Any]]:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # the mixin that this is a part of has it
+
+        async def _find_service(self, user_options: Mapping[str, Any]) -> tuple[Service, dict[str, Any]]: ...
 
     def kept_secrets(self, server_name: str | None = None) -> frozenset[str]:
         """Return the names of the secret variables that were kept for a session, by default this one."""

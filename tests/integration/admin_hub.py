@@ -16,8 +16,6 @@ from form_hub import signed_in
 from jupyterhub import orm, roles
 from jupyterhub.app import JupyterHub
 
-from sardonyx_hub.config import _uncopied
-
 app = form_hub.app
 API = "/hub/api/datalab/v1"
 FRENCH = {"Accept-Language": "fr"}
@@ -98,7 +96,7 @@ async def open_browser(client: httpx.AsyncClient, name: str) -> Browser:
 async def people(app: JupyterHub) -> AsyncIterator[Hub]:
     settings = app.tornado_application.settings
     app.config.QuietSpawner.quota_hook = settings["sardonyx"].quotas.check
-    app.config.QuietSpawner.state_hook = _uncopied(settings["sardonyx"].sessions.changed)
+    app.config.QuietSpawner.state_hook = settings["sardonyx"].sessions.changed
     settings["named_server_limit_per_user"] = 0
     async with (
         signed_in(app, "admin") as admin,

@@ -5,39 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from option_service import SERVICE
 
-from sardonyx_spawner.catalogue import Service
 from sardonyx_spawner.errors import LaunchOptionsError
 from sardonyx_spawner.options import options_from_form, parse_options, validate_options
-
-SERVICE = Service.model_validate(
-    {
-        "id": "lab",
-        "name": "Lab",
-        "image": {
-            "versions": [
-                {"id": "3.12", "image": "registry.example.org/lab:3.12"},
-                {"id": "3.13", "image": "registry.example.org/lab:3.13", "default": True},
-            ],
-            "custom": {"enabled": True, "allow": [r"registry\.example\.org/.+", "plain"]},
-        },
-        "resources": {
-            "cpu": {
-                "guaranteed": {"min": "100m", "default": "500m", "max": "2"},
-                "limit": {"min": "100m", "default": "1", "max": "4"},
-            },
-            "memory": {
-                "guaranteed": {"min": "128Mi", "default": "1Gi", "max": "4Gi"},
-                "limit": {"min": "128Mi", "default": "2Gi", "max": "8Gi"},
-            },
-            "extended": [{"resource": "nvidia.com/gpu", "name": "GPU", "max": 2}],
-        },
-        "vault_token": {"allowed": True},
-        "required": ["s3"],
-        "git": {"hosts": ["github.com"]},
-        "local": {},
-    }
-)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from option_service import SERVICE
 
 import sardonyx_spawner
 from sardonyx_spawner.catalogue import Service
@@ -21,34 +22,6 @@ from sardonyx_spawner.options import (
     validate_options,
 )
 
-SERVICE = Service.model_validate(
-    {
-        "id": "lab",
-        "name": "Lab",
-        "image": {
-            "versions": [
-                {"id": "3.12", "image": "registry.example.org/lab:3.12"},
-                {"id": "3.13", "image": "registry.example.org/lab:3.13", "default": True},
-            ],
-            "custom": {"enabled": True, "allow": [r"registry\.example\.org/.+", "plain"]},
-        },
-        "resources": {
-            "cpu": {
-                "guaranteed": {"min": "100m", "default": "500m", "max": "2"},
-                "limit": {"min": "100m", "default": "1", "max": "4"},
-            },
-            "memory": {
-                "guaranteed": {"min": "128Mi", "default": "1Gi", "max": "4Gi"},
-                "limit": {"min": "128Mi", "default": "2Gi", "max": "8Gi"},
-            },
-            "extended": [{"resource": "nvidia.com/gpu", "name": "GPU", "max": 2}],
-        },
-        "vault_token": {"allowed": True},
-        "required": ["s3"],
-        "git": {"hosts": ["github.com"]},
-        "local": {},
-    }
-)
 HIDDEN = Service.model_validate(
     {
         "id": "closed",

@@ -19,7 +19,7 @@ from jupyterhub import orm
 
 from ..credentials.model import Subject
 from ..identity.handles import make_project_handle
-from ..quotas import FIELDS, Field, Limits, add_up, amount_text, asked_of, held_sessions, write_limits
+from ..quotas import FIELDS, Field, add_up, amount_text, asked_of, held_sessions, write_limits
 from ..sessions import State, state_of
 from .listing import Part, Request, cut
 from .rights import Rights
@@ -345,11 +345,6 @@ def _active_row(person: str, spawner: Any, state: State, groups: Collection[str]
         _utc(row.last_activity),
         spawner,
     )
-
-
-def describe_limits(limits: Limits) -> dict[str, str]:
-    """Return limits for people to read: field -> amount, ``""`` for no limit; fields that are not set are left out."""
-    return {name: _text(name, limit) or "" for name, limit in limits.items()}
 
 
 def _text(name: Field, limit: Decimal | None) -> str | None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -392,8 +392,3 @@ def _code(code: str) -> ProblemCode:
     if code in PROBLEM_CODES:
         return code  # type: ignore[return-value]
     return "invalid"
-
-
-def sources_by_name(sources: Iterable[CredentialSource]) -> dict[SourceName, CredentialSource]:
-    """Return `sources` as :class:`Broker` takes them."""
-    return {source.name: source for source in sources}

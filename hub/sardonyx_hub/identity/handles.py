@@ -272,7 +272,9 @@ class HandleRegistry:
         Then :meth:`handle_for` retires that person's handle.
         """
         row = self._live(name)
-        return None not in (row, subject) and row.subject not in (None, subject)  # type: ignore[union-attr]
+        if row is None or row.subject is None or subject is None:
+            return False
+        return bool(row.subject != subject)
 
     def lookup_many(self, names: Collection[str]) -> dict[str, str]:
         """Return the handles of those of `names` that have one, in one query; asks the database."""
